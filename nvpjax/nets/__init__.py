@@ -1,0 +1,7 @@
+"""Coupling networks. The only folder that imports Flax, and it imports nothing else of nvpjax."""
+
+from nvpjax.nets.conditioner import FlaxConditioner
+from nvpjax.nets.mlp import MLP
+from nvpjax.nets.residual import ResidualNet
+
+__all__ = ["MLP", "FlaxConditioner", "ResidualNet"]

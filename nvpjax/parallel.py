@@ -1,0 +1,62 @@
+"""Data parallelism with pmap: what goes to the devices, and what comes back.
+
+The step itself is ``training.make_train_step`` with an ``axis_name``; here are the few lines around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+AXIS = "devices"
+"""The name of the pmap axis, for models and steps that average over it."""
+
+
+def replicate(tree: Any, devices: Sequence[jax.Device] | None = None) -> Any:
+    """Give every local device a copy: each leaf gains a leading axis of the number of devices."""
+    devices = list(devices or jax.local_devices())
+    sharding = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
+
+    def place(leaf):
+        # From host memory: a leaf that is on a device already could share its buffer with the copy, and a donated
+        # copy would then delete the original.
+        leaf = np.asarray(leaf)
+        return jax.device_put(np.broadcast_to(leaf[None], (len(devices), *leaf.shape)), sharding)
+
+    return jax.tree.map(place, tree)
+
+
+def unreplicate(tree: Any) -> Any:
+    """Take the first device's copy to host memory, as numpy arrays."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_shards[0].data)[0], tree)
+
+
+def shard(batch: np.ndarray, number: int) -> np.ndarray:
+    """Divide a batch among ``number`` devices: ``(batch, ...)`` to ``(number, batch/number, ...)``."""
+    if len(batch) % number:
+        raise ValueError(
+            f"shard: expected a batch that {number} devices divide evenly, got {len(batch)}. "
+            f"Choose a batch size that is a multiple of {number}."
+        )
+    return batch.reshape(number, len(batch) // number, *batch.shape[1:])
+
+
+def parallel_train_step(step: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
+    """Run ``step(train_state, key, images)`` on all local devices; the key is shared, train state is donated."""
+    return _waiting(jax.pmap(step, axis_name=AXIS, in_axes=(0, None, 0), donate_argnums=0, devices=devices))
+
+
+def parallel_eval_step(step: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
+    """Run ``step(params, state, key, images, indices)`` on all local devices; the key is shared."""
+    return _waiting(jax.pmap(step, axis_name=AXIS, in_axes=(0, 0, None, 0, 0), devices=devices))
+
+
+def _waiting(step: Callable) -> Callable:
+    """On the CPU backend wait for each step: JAX 0.10 deadlocks there when steps with collectives queue up."""
+    if jax.default_backend() != "cpu":
+        return step
+    return lambda *arguments: jax.block_until_ready(step(*arguments))
