@@ -130,6 +130,6 @@ class Inverse(Bijector):
 def _check_lengths(chain: Chain, params, state):
     if not len(params) == len(state) == len(chain.bijectors):
         raise ValueError(
-            f"Chain: expected params and state of {len(chain.bijectors)} bijectors, got {len(params)} and {len(state)}. "
-            "They come from another chain's init, or were passed in another order: (params, state, x)."
+            f"Chain: expected params and state of {len(chain.bijectors)} bijectors, got {len(params)} and "
+            f"{len(state)}: they come from another chain's init, or were passed in another order: (params, state, x)."
         )

@@ -38,7 +38,7 @@ def dequantize(keys: jax.Array, images: jax.Array, levels: int = 256, dtype: jnp
     (True, True)
     """
     if not jnp.issubdtype(images.dtype, jnp.integer):
-        raise TypeError(f"dequantize: expected images of an integer dtype, got {images.dtype}: they must be whole pixels.")
+        raise TypeError(f"dequantize: expected whole pixels of an integer dtype, got {images.dtype}.")
     noise = jax.vmap(lambda key: jax.random.uniform(key, images.shape[1:], dtype))(keys)
     # The noise stays below 1, but its sum with a large pixel can round up to the next whole number.
     return (images.astype(dtype) + noise) / levels

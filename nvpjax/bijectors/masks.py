@@ -102,8 +102,8 @@ class Checkerboard:
     def _passed_positions(self, a) -> np.ndarray:
         if a.ndim < 3 or np.prod(a.shape[1:-1]) < 2:
             raise ValueError(
-                f"Checkerboard: expected shape (batch, height, width, channels) with two positions or more, got {a.shape}. "
-                "For vectors use ChannelMask."
+                f"Checkerboard: expected shape (batch, height, width, channels), two positions or more, got {a.shape}: "
+                "for vectors use ChannelMask."
             )
         parity = np.indices(a.shape[1:-1]).sum(axis=0)[..., None] % 2
         return parity == (0 if self.passes == "even" else 1)

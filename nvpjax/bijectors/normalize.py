@@ -34,7 +34,8 @@ class BatchNorm(Bijector):
     them over the masked tensor, zeros included.)
 
     Args: ``mask``: what changes; all by default. ``axis_name``: the pmap axis; moments are then the global batch's.
-    Shapes: x ``(batch, ..., channels)``; state: four arrays ``(changed channels,)``, at least float32, and the count of steps.
+    Shapes: x ``(batch, ..., channels)``; state: four arrays ``(changed channels,)``, at least float32, and the
+    count of steps.
 
     Reference: Real NVP, sec. 3.7 and app. E, eq. 18-21; ε and momentum after the authors' program.
 

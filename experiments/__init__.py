@@ -1,0 +1,1 @@
+"""Programs: train, evaluate and sample nvpjax's models on image data sets."""

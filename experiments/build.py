@@ -1,0 +1,61 @@
+"""From a config to the objects of the library: the flow, its optimiser, its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import optax
+
+from experiments.config import Config
+from nvpjax import Flow, real_nvp
+from nvpjax.objectives import sum_of_squares
+from nvpjax.parallel import AXIS
+from nvpjax.training import TrainState, create_train_state, make_train_step
+
+
+def build_flow(config: Config) -> Flow:
+    return real_nvp(
+        channels=config.image_shape[-1],
+        scales=config.scales,
+        features=config.features,
+        blocks=config.blocks,
+        alpha=config.alpha,
+        learned_prior=config.learned_prior,
+        lag=config.lag,
+        axis_name=AXIS,
+    )
+
+
+def build_optimizer(config: Config) -> optax.GradientTransformation:
+    """Adam as in the paper's sec. 4.1, with a warm-up and a cosine where the config asks for them."""
+    cosine = optax.cosine_decay_schedule(
+        config.learning_rate,
+        decay_steps=max(1, config.steps - config.warmup_steps),
+        alpha=config.final_learning_rate / config.learning_rate,
+    )
+    warmup = optax.linear_schedule(0.0, config.learning_rate, max(1, config.warmup_steps))
+    schedule = optax.join_schedules([warmup, cosine], [config.warmup_steps])
+    return optax.chain(
+        optax.clip_by_global_norm(config.gradient_clip),
+        optax.adamw(schedule, b1=0.9, b2=0.999, eps=1e-8, weight_decay=config.weight_decay),
+    )
+
+
+def build_train_step(config: Config) -> Callable:
+    def penalty(params):
+        return config.scale_penalty * sum_of_squares(params, names=("scale",))
+
+    return make_train_step(
+        build_flow(config), build_optimizer(config), levels=config.levels, penalty=penalty, axis_name=AXIS
+    )
+
+
+def build_train_state(config: Config) -> TrainState:
+    flow, optimizer, key = build_flow(config), build_optimizer(config), jax.random.key(config.seed)
+    return jax.jit(lambda key: create_train_state(flow, optimizer, key, (2, *config.image_shape)))(key)
+
+
+def train_state_like(config: Config) -> TrainState:
+    """The shapes and dtypes of a config's train state, for restoring one: nothing is computed."""
+    return jax.eval_shape(lambda: build_train_state(config))

@@ -1,0 +1,48 @@
+"""From the command line to a dataclass, and from a user's mistake to one line and exit code 2."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+class UserError(Exception):
+    """Something that the user can put right. The text is one line: what was expected, what came, what to do."""
+
+
+def run(program: Callable[[Sequence[str]], None], arguments: Sequence[str] | None = None) -> None:
+    """Run a program's main function; a ``UserError`` ends it with its line on stderr and exit code 2."""
+    try:
+        program(sys.argv[1:] if arguments is None else arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def parse(read: Callable[[], Any]) -> Any:
+    """Call a tyro parser; what it has to complain of, a box of several lines, becomes one ``UserError``."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return read()
+    except SystemExit as ending:
+        if ending.code in (0, None):  # --help
+            raise
+        raise UserError(_one_line(complaint.getvalue())) from None
+
+
+def _one_line(box: str) -> str:
+    """Keep the first section of tyro's box, the first two lines of the second, and where help is to be had."""
+    lines = [line.strip("│╭╮╰╯─ ") for line in box.splitlines()[1:-1]]
+    sections, section = [], []
+    for line in [*lines, ""]:
+        if line:
+            section.append(line)
+        elif section:
+            sections.append(section)
+            section = []
+    kept = sections if len(sections) < 2 else [sections[0], sections[1][:2], sections[-1]]
+    return ". ".join(dict.fromkeys(" ".join(section) for section in kept))

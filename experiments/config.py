@@ -1,0 +1,145 @@
+"""What a run is made of, and how it is kept in its run directory."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from experiments.command_line import UserError
+
+FREE_TO_CHANGE = {"steps", "data_dir", "eval_every", "log_every"}
+"""Fields that may differ when a run is taken up again: they name no other run."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """A data set, a model and how it is trained. The files under experiments/configs fill it in."""
+
+    name: tyro.conf.Suppress[str]
+    dataset: tyro.conf.Suppress[str]
+    """The data set's name in tensorflow-datasets."""
+    image_shape: tyro.conf.Suppress[tuple[int, int, int]]
+    """Height, width, channels."""
+    levels: tyro.conf.Suppress[int] = 256
+    """Grey levels: pixels are whole numbers 0 … levels − 1."""
+
+    data_dir: Path = Path("data")
+    """Where prepared data sets lie (DIR/mnist/3.0.1/...)."""
+    validation_percent: int = 5
+    """The last so many percent of the training images choose the checkpoint and are not trained on."""
+    horizontal_flips: bool = False
+    """Mirror each training image with probability ½."""
+    shifts: int = 0
+    """Move half of the training images by up to so many pixels in each direction, filling with 0."""
+
+    scales: int = 2
+    """Scales of the model; height and width must divide by 2^(scales − 1)."""
+    features: int = 64
+    """Feature maps of the first scale's networks; doubled from scale to scale."""
+    blocks: int = 8
+    """Residual blocks of each coupling network."""
+    alpha: float = 0.05
+    """Constant of the logit that pixels go through first. It changes bits/dim."""
+    learned_prior: bool = False
+    """Learn the prior of factored-out halves from the half that goes on."""
+    lag: float = 0.0
+    """Weight of running averages in training's batch normalisation (the paper's eq. 20 and 21)."""
+
+    batch_size: int = 64
+    """Images a step, over all devices."""
+    steps: int = 100_000
+    """Training steps in all."""
+    learning_rate: float = 1e-3
+    """Adam's learning rate after the warm-up."""
+    final_learning_rate: float = 1e-3
+    """Learning rate at the last step, reached along a cosine."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises from 0."""
+    gradient_clip: float = 100.0
+    """Largest norm of the gradient (of nats per image)."""
+    scale_penalty: float = 5e-5
+    """Penalty on the squares of weight-norm magnitudes and coupling scales."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (AdamW)."""
+
+    eval_every: int = 1000
+    """Steps between evaluations on validation images, each with a checkpoint and a sample grid."""
+    log_every: int = 10
+    """Steps between the training numbers in metrics.jsonl."""
+    seed: int = 0
+    """Seed of the weights, the order of the images and the noise."""
+
+    def __post_init__(self):
+        positive = ("batch_size", "eval_every", "log_every", "scales", "features", "learning_rate", "gradient_clip")
+        wrong = [field for field in positive if getattr(self, field) <= 0]
+        zero_too = ("steps", "blocks", "shifts", "warmup_steps", "final_learning_rate", "scale_penalty", "weight_decay")
+        wrong += [field for field in zero_too if getattr(self, field) < 0]
+        wrong += [] if 0 < self.validation_percent < 100 else ["validation_percent"]
+        wrong += [] if 0 <= self.alpha < 0.5 else ["alpha"]
+        wrong += [] if 0 <= self.lag < 1 else ["lag"]
+        if wrong:
+            got = ", ".join(f"--{field.replace('_', '-')} {getattr(self, field)}" for field in wrong)
+            raise UserError(f"out of range: {got}; --help shows what each option means and its default")
+        height, width, _ = self.image_shape
+        divisor = 2 ** (self.scales - 1)
+        if height % divisor or width % divisor:
+            raise UserError(
+                f"--scales {self.scales} needs a height and width that divide by {divisor}, "
+                f"{self.dataset}'s images are {height}x{width}: use fewer scales"
+            )
+
+
+def to_json(config: Config) -> dict[str, Any]:
+    return {**dataclasses.asdict(config), "data_dir": str(config.data_dir), "image_shape": list(config.image_shape)}
+
+
+def from_json(values: Any) -> Config:
+    """The config that ``to_json`` wrote. Raises KeyError, TypeError or ValueError for anything else."""
+    fields = {field.name: field for field in dataclasses.fields(Config)}
+    if not isinstance(values, dict) or set(values) != set(fields):
+        raise KeyError(f"fields {sorted(set(fields) ^ set(values))} are missing or not known")
+    return Config(**{**values, "data_dir": Path(values["data_dir"]), "image_shape": tuple(values["image_shape"])})
+
+
+def write_config(config: Config, run_dir: Path) -> None:
+    temporary = run_dir / "config.json.tmp"
+    temporary.write_text(json.dumps(to_json(config), indent=2) + "\n")
+    os.replace(temporary, run_dir / "config.json")  # atomic: a killed run leaves the old file or the new one
+
+
+def read_config(run_dir: Path) -> Config:
+    path = run_dir / "config.json"
+    if not path.is_file():
+        raise UserError(f"{run_dir} is not a run directory (no config.json): give the directory that train wrote")
+    try:
+        return from_json(json.loads(path.read_text()))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): restore it, or train into a new run directory") from None
+
+
+def check_run_directory(config: Config, run_dir: Path) -> None:
+    """Refuse a directory that holds another run or other files. A new one, or this run's own, passes."""
+    if (run_dir / "config.json").exists():
+        old, new = to_json(read_config(run_dir)), to_json(config)
+        changed = [field for field in new if field not in FREE_TO_CHANGE and old[field] != new[field]]
+        if changed:
+            differences = ", ".join(f"{field} {old[field]} there, {new[field]} asked" for field in changed)
+            advice = "choose another --run-dir, or the same options"
+            raise UserError(f"{run_dir} holds another run ({differences}): {advice}")
+    elif run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
+        raise UserError(f"{run_dir} exists and is not a run directory: choose another --run-dir")
+
+
+def open_run_directory(config: Config, run_dir: Path) -> None:
+    """Create ``run_dir`` where it is new, and write the config into it."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_config(config, run_dir)
+    except OSError as error:
+        raise UserError(f"{run_dir} cannot be written ({error.strerror}): choose another --run-dir") from None

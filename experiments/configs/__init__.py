@@ -1,0 +1,14 @@
+"""One file a config: a data set, the model for it, and how it is trained. Add a file, and its name is a command."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from experiments.config import Config
+
+
+def all_configs() -> dict[str, tuple[str, Config]]:
+    """Give ``{name: (first line of its docstring, config)}``."""
+    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    return {module.CONFIG.name: (module.__doc__.splitlines()[0], module.CONFIG) for module in modules}

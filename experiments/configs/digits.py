@@ -1,0 +1,25 @@
+"""The 8x8 digits that ship inside scikit-learn: trains in minutes on a laptop, with nothing to download.
+
+Command: python -m experiments.train digits  (or: make train)
+"""
+
+from experiments.config import Config
+
+CONFIG = Config(
+    name="digits",
+    dataset="digits",
+    image_shape=(8, 8, 1),
+    levels=17,
+    validation_percent=10,
+    shifts=1,
+    alpha=0.01,
+    scales=2,
+    features=16,
+    blocks=2,
+    batch_size=64,
+    steps=1500,
+    learning_rate=1e-3,
+    final_learning_rate=1e-5,
+    warmup_steps=50,
+    eval_every=150,
+)

@@ -1,0 +1,50 @@
+"""The numbers of a run: one JSON object a line in metrics.jsonl, and the same as TensorBoard events."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from tensorboardX import SummaryWriter
+
+
+class MetricsLog:
+    """Writes ``{"step": …, "split": …, …}`` lines to RUN_DIR/metrics.jsonl, and TensorBoard events; use with ``with``.
+
+    A run that was killed and goes on from ``first_step`` drops the lines after that step: it writes them again.
+    """
+
+    def __init__(self, run_dir: Path, first_step: int = 0):
+        path = run_dir / "metrics.jsonl"
+        kept = [json.dumps(line) + "\n" for line in read_metrics(run_dir) if line["step"] <= first_step]
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text("".join(kept))
+        os.replace(temporary, path)
+        self._file = path.open("a", buffering=1)
+        self._events = SummaryWriter(str(run_dir), purge_step=first_step + 1 if first_step else None)
+
+    def __enter__(self) -> MetricsLog:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._file.close()
+        self._events.close()
+
+    def write(self, step: int, split: str, **values: float) -> None:
+        self._file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+        for name, value in values.items():
+            self._events.add_scalar(f"{split}/{name}", value, step)
+
+
+def read_metrics(run_dir: Path) -> list[dict]:
+    """Give the lines of RUN_DIR/metrics.jsonl. A last line that a killed run left unfinished is passed over."""
+    path = run_dir / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    metrics = []
+    for line in lines:
+        try:
+            metrics.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return metrics

@@ -1,0 +1,87 @@
+"""What a person sees of a run while it goes on: a bar in a terminal, plain lines in a log file."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from experiments.config import Config
+
+SECONDS_BETWEEN_LINES = 30
+"""At least so often something is printed where the output is not a terminal."""
+
+
+class TrainingProgress:
+    """Shows bits/dim and images/s of a run; use it with ``with``. It also keeps the run's clock."""
+
+    def __init__(self, config: Config, first_step: int, run_dir: Path):
+        self._console = Console(soft_wrap=True)
+        self._config, self._first_step, self._step = config, first_step, first_step
+        self._started = self._last_line = time.monotonic()
+        self._clock_start: float | None = None  # after the first step, which compiles
+        self._clock_step = first_step
+        self._outside = 0.0
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task("compiling", total=config.steps, completed=first_step)
+        begin = f"going on from step {first_step}" if first_step else "starting"
+        self._say(f"{config.name}: {begin}, to step {config.steps}, in {run_dir}; the first step compiles ...")
+
+    def __enter__(self) -> TrainingProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._bar.stop()
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False)
+        self._last_line = time.monotonic()
+
+    def images_per_second(self) -> float:
+        """Over this start of the run, without the first step and without evaluations. NaN before the second step."""
+        if self._clock_start is None or self._step == self._clock_step:
+            return float("nan")
+        seconds = time.monotonic() - self._clock_start - self._outside
+        return (self._step - self._clock_step) * self._config.batch_size / seconds
+
+    def trained(self, step: int, bits_per_dim: float) -> None:
+        """Tell that ``step`` is done."""
+        self._step = step
+        if self._clock_start is None:
+            self._clock_start, self._clock_step = time.monotonic(), step
+        rate = self.images_per_second()
+        self._bar.update(self._task, completed=step, description=f"{bits_per_dim:.3f} bits/dim, {rate:.0f} images/s")
+        if not self._console.is_terminal and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
+            self._say(f"step {step}: train {bits_per_dim:.3f} bits/dim, {rate:.0f} images/s")
+
+    @contextlib.contextmanager
+    def paused(self):
+        """Stop the clock of images per second for an evaluation."""
+        start = time.monotonic()
+        yield
+        self._outside += time.monotonic() - start
+
+    def evaluated(self, step: int, held_out: dict[str, float]) -> None:
+        self._say(
+            f"step {step}: validation {held_out['bits_per_dim']:.4f} bits/dim, round-trip error "
+            f"{held_out['round_trip_error']:.1e}, train/eval gap {held_out['train_eval_gap']:+.4f}, "
+            f"{self.images_per_second():.0f} images/s"
+        )
+
+    def summary(self) -> str:
+        seconds = time.monotonic() - self._started
+        if self._step == self._first_step:
+            return "nothing left to train"
+        return f"{self._step - self._first_step} steps in {seconds:.0f} s, {self.images_per_second():.0f} images/s"

@@ -1,0 +1,78 @@
+"""Draw images from a run's model and write them as a grid.
+
+Usage: python -m experiments.sample RUN_DIR [--num 64] [--temperature 1.0] [--out FILE.png]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import jax
+import numpy as np
+import tyro
+
+from experiments import command_line
+from experiments.build import build_flow
+from experiments.command_line import UserError
+from experiments.config import Config
+from experiments.evaluate import restore_run
+from experiments.pictures import save_grid, to_pixels
+
+
+@dataclass(frozen=True)
+class Arguments:
+    run_dir: tyro.conf.Positional[Path]
+    """Directory that train wrote."""
+    num: int = 64
+    """Images to draw."""
+    temperature: float = 1.0
+    """Standard deviation of the latents; below 1 the images are nearer to the most likely ones."""
+    seed: int = 0
+    """Seed of the latents."""
+    checkpoint: Literal["best", "latest"] = "best"
+    """Lowest validation bits/dim, or the last step."""
+    out: Path | None = None
+    """Picture to write; RUN_DIR/samples.png by default."""
+
+
+def make_sampler(config: Config, number: int) -> Callable:
+    """Compile ``sampler(key, params, state, temperature) -> x``, ``(number, height, width, channels)``."""
+    flow = build_flow(config)
+
+    @jax.jit
+    def sampler(key, params, state, temperature):
+        like = flow.latents_like(params, state, (number, *config.image_shape))
+        z = flow.base.sample(key, params["base"], like)
+        z = jax.tree.map(lambda latent: temperature * latent, z)
+        return flow.bijector.inverse(params["bijector"], state, z)[0]
+
+    return sampler
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = command_line.parse(
+        lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.sample", description=__doc__)
+    )
+    if options.num < 1 or options.temperature < 0:
+        raise UserError(f"expected --num >= 1 and --temperature >= 0, got {options.num} and {options.temperature}")
+    config, step, train_state = restore_run(options.run_dir, options.checkpoint)
+    print(f"drawing {options.num} images from step {step} ...", flush=True)
+    sampler = make_sampler(config, options.num)
+    x = np.asarray(sampler(jax.random.key(options.seed), train_state.params, train_state.state, options.temperature))
+    pixels, outside = to_pixels(x, config.levels)
+    out = options.out or options.run_dir / "samples.png"
+    try:
+        save_grid(out, pixels, config.levels)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{out} cannot be written ({error}): choose another --out, ending in .png") from None
+    print(
+        f"{config.name}: {options.num} images at temperature {options.temperature:g} written to {out} "
+        f"({outside:.2%} of the pixel values lay outside the range and were set to its ends)"
+    )
+
+
+if __name__ == "__main__":
+    command_line.run(main)
