@@ -1,0 +1,30 @@
+# Each target does its own set-up: `make train` and `make test` work in a fresh clone.
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: train test lint clean lock
+train: .venv/installed
+	$(BIN)/python -m experiments.train digits
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Versions are pinned for Python 3.11 (JAX 0.10) and for 3.12 and newer (JAX 0.12) by markers in one lock file.
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nvpjax needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+# Anew with the newest versions; needs uv.
+lock:
+	uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate --upgrade \
+		--extra test pyproject.toml --output-file requirements.lock
+
+clean:
+	rm -rf .venv .jax_cache .pytest_cache .ruff_cache
