@@ -1,0 +1,76 @@
+"""One step is the same step on any number of devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from nvpjax import real_nvp
+from nvpjax.parallel import AXIS, parallel_eval_step, parallel_train_step, replicate, shard, unreplicate
+from nvpjax.testing import moved_from_start
+from nvpjax.training import create_train_state, make_eval_step, make_train_step
+
+# Without Adam's division by the gradient's own size, what the optimiser has moved is −1 x the gradient.
+OPTIMIZER = optax.sgd(1.0)
+FLOW = real_nvp(channels=1, scales=2, features=4, blocks=1, axis_name=AXIS)
+IMAGES = np.random.default_rng(0).integers(0, 17, size=(8, 8, 8, 1)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def start():
+    train_state = jax.jit(lambda key: create_train_state(FLOW, OPTIMIZER, key, (2, 8, 8, 1)))(jax.random.key(0))
+    return train_state._replace(params=moved_from_start(jax.random.key(1), train_state.params, 0.1))
+
+
+@pytest.fixture(scope="module")
+def steps(start):
+    results = {}
+    for number in (1, 2, 4):
+        devices = jax.local_devices()[:number]
+        step = parallel_train_step(make_train_step(FLOW, OPTIMIZER, levels=17, axis_name=AXIS), devices)
+        after, metrics = step(replicate(start, devices), jax.random.key(2), shard(IMAGES, number))
+        results[number] = unreplicate(after), unreplicate(metrics), after
+    return results
+
+
+@pytest.mark.parametrize("number", [2, 4])
+def test_loss_gradients_and_running_averages_do_not_depend_on_the_devices(start, steps, number):
+    one, many = steps[1], steps[number]
+    np.testing.assert_allclose(many[1]["loss"], one[1]["loss"], rtol=1e-5)
+    gradients = [jax.tree.map(lambda a, b: np.asarray(a - b), start.params, result[0].params) for result in (one, many)]
+    norm = optax.tree.norm(gradients[0])
+    difference = optax.tree.norm(jax.tree.map(lambda a, b: a - b, *gradients))
+    assert float(norm) > 1 and float(difference / norm) < 1e-5
+    for a, b in zip(jax.tree.leaves(one[0].state), jax.tree.leaves(many[0].state)):
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5)
+
+
+def test_devices_hold_the_same_numbers_after_a_step(steps):
+    for leaf in jax.tree.leaves(steps[4][2]):
+        copies = np.asarray(leaf)
+        assert all(np.array_equal(copies[0], copy) for copy in copies[1:])
+
+
+def test_evaluation_of_an_image_does_not_depend_on_batch_padding_or_devices(start):
+    step = make_eval_step(FLOW, levels=17)
+    key, indices = jax.random.key(3), np.arange(8)
+    whole = jax.jit(step)(start.params, start.state, key, IMAGES, indices)["bits_per_dim"]
+    padded = np.resize(np.arange(5, 8), 8)
+    last = jax.jit(step)(start.params, start.state, key, IMAGES[padded], padded)["bits_per_dim"][:3]
+    np.testing.assert_allclose(last, whole[5:], rtol=1e-6)
+    variables = replicate((start.params, start.state))
+    parallel = parallel_eval_step(step)(*variables, key, shard(IMAGES, 4), shard(indices, 4))["bits_per_dim"]
+    np.testing.assert_allclose(np.ravel(parallel), whole, rtol=1e-6)
+
+
+def test_batch_that_devices_do_not_divide_is_refused():
+    with pytest.raises(ValueError, match="multiple of 3"):
+        shard(np.zeros((8, 2)), 3)
+
+
+def test_loss_is_the_negative_log_likelihood_in_nats(start):
+    step = make_train_step(real_nvp(channels=1, scales=2, features=4, blocks=1), OPTIMIZER, levels=17)
+    _, metrics = jax.jit(step)(start, jax.random.key(2), jnp.asarray(IMAGES))
+    nats = (metrics["bits_per_dim"] - np.log2(17)) * 64 * np.log(2)
+    np.testing.assert_allclose(metrics["loss"], nats, rtol=1e-4)
