@@ -15,11 +15,12 @@ lint: .venv/installed
 
 # Versions are pinned for Python 3.11 (JAX 0.10) and for 3.12 and newer (JAX 0.12) by markers in one lock file.
 .venv/installed: requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nvpjax needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit("nvpjax needs Python 3.11 or newer: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	@echo "Setting up .venv: a minute or two, 1.1 GB ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
 
 # Anew with the newest versions; needs uv.
 lock:
