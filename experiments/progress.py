@@ -36,7 +36,7 @@ class TrainingProgress:
         )
         self._task = self._bar.add_task("compiling", total=config.steps, completed=first_step)
         begin = f"going on from step {first_step}" if first_step else "starting"
-        self._say(f"{config.name}: {begin}, to step {config.steps}, in {run_dir}; the first step compiles ...")
+        self._say(f"{config.name}: {begin}, to step {config.steps}, in {run_dir}; the first step compiles for a while ...")
 
     def __enter__(self) -> TrainingProgress:
         self._bar.start()
@@ -61,6 +61,8 @@ class TrainingProgress:
         self._step = step
         if self._clock_start is None:
             self._clock_start, self._clock_step = time.monotonic(), step
+            self._last_line = time.monotonic()
+            return
         rate = self.images_per_second()
         self._bar.update(self._task, completed=step, description=f"{bits_per_dim:.3f} bits/dim, {rate:.0f} images/s")
         if not self._console.is_terminal and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
