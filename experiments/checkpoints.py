@@ -96,12 +96,18 @@ class Checkpoints:
         except Exception as error:  # orbax and tensorstore raise many kinds for files that are missing or cut short
             cause = _first_line(error)
             raise UserError(f"checkpoint {path} is damaged or of another model ({cause}): {advice}") from None
+        if _shapes(restored) != _shapes(like):  # orbax gives what is stored, whatever shapes were asked for
+            raise UserError(f"checkpoint {path} is of another model than its config.json says: restore that file")
         if _digest(restored) != contents["digest"]:
             raise UserError(f"checkpoint {path} is damaged (its numbers do not match their digest): {advice}")
         return restored
 
     def _restore_item(self, step: int, name: str, arguments: Any) -> Any:
         return self._manager.restore(step, args=ocp.args.Composite(**{name: arguments}))[name]
+
+
+def _shapes(tree: Any) -> list[tuple]:
+    return [(path, leaf.shape, leaf.dtype) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
 
 
 def _digest(tree: Any) -> str:

@@ -36,7 +36,7 @@ class TrainingProgress:
         )
         self._task = self._bar.add_task("compiling", total=config.steps, completed=first_step)
         begin = f"going on from step {first_step}" if first_step else "starting"
-        self._say(f"{config.name}: {begin}, to step {config.steps}, in {run_dir}; the first step compiles for a while ...")
+        self._say(f"{config.name}: {begin}, to step {config.steps}, in {run_dir}; the first step compiles ...")
 
     def __enter__(self) -> TrainingProgress:
         self._bar.start()

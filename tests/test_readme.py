@@ -28,7 +28,7 @@ def commands():
             yield from block.strip().splitlines()
 
 
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", list(commands()))
 def test_commands_exist_as_written(command):
     words = shlex.split(command)
     if words[0] == "make":
