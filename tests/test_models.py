@@ -27,3 +27,20 @@ def test_models_are_values():
 def test_sizes_out_of_range_are_refused():
     with pytest.raises(ValueError, match="scales=0"):
         nvpjax.real_nvp(3, scales=0)
+
+
+def test_learned_prior_adds_one_coupling_to_every_scale_but_the_last():
+    x = jax.ShapeDtypeStruct((2, 8, 8, 1), jnp.float32)
+    sizes = []
+    for learned_prior in (False, True):
+        flow = nvpjax.real_nvp(channels=1, scales=3, features=4, blocks=1, learned_prior=learned_prior)
+        params, state = jax.eval_shape(flow.init, jax.random.key(0), x)
+        log_prob, _ = jax.eval_shape(flow.log_prob, params, state, x)
+        assert log_prob.shape == (2,) and log_prob.dtype == jnp.float32
+        assert [z.shape[1:] for z in flow.latents_like(params, state, x.shape)] == [(4, 4, 2), (2, 2, 4), (2, 2, 4)]
+        sizes.append(sum(leaf.size for leaf in jax.tree.leaves(params)))
+
+    def network(i, d, o, n=1):  # parameters of a channel coupling with its network
+        return 9 * i * d + d + d**2 + 2 * d + n * (19 * d**2 + 6 * d) + d + d * o + 2 * o + i // 2 + 1
+
+    assert sizes[1] - sizes[0] == network(4, 8, 4) + network(8, 16, 8)

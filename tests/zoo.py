@@ -33,8 +33,8 @@ def residual(outputs: int, mask_channel: bool = False) -> FlaxConditioner:
     return FlaxConditioner(ResidualNet(features=4, blocks=1, outputs=outputs, mask_channel=mask_channel))
 
 
-def small_real_nvp(channels: int, **options):
-    return nvpjax.real_nvp(channels, scales=2, features=4, blocks=1, **options).bijector
+def small_real_nvp(channels: int):
+    return nvpjax.real_nvp(channels, scales=2, features=4, blocks=1).bijector
 
 
 even, odd, first, second = Checkerboard("even"), Checkerboard("odd"), ChannelMask("first"), ChannelMask("second")
@@ -66,5 +66,4 @@ ZOO: dict[str, tuple[nvpjax.Bijector, tuple[int, ...], str]] = {
     "inverse of a chain of couplings": (Inverse(Chain((Coupling(first, Affine(), mlp(6)), Scale()))), (6,), REAL),
     "real_nvp 4x4x2": (small_real_nvp(2), (4, 4, 2), UNIT),
     "real_nvp 8x8x1": (small_real_nvp(1), (8, 8, 1), UNIT),
-    "real_nvp, learned prior, lag": (small_real_nvp(2, learned_prior=True, lag=0.9), (4, 4, 2), UNIT),
 }
