@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from experiments.config import Config
@@ -53,7 +54,8 @@ def build_train_step(config: Config) -> Callable:
 
 def build_train_state(config: Config) -> TrainState:
     flow, optimizer, key = build_flow(config), build_optimizer(config), jax.random.key(config.seed)
-    return jax.jit(lambda key: create_train_state(flow, optimizer, key, (2, *config.image_shape)))(key)
+    x = jnp.full((2, *config.image_shape), 0.5)  # its shape only: nothing in real_nvp measures in init
+    return jax.jit(lambda key: create_train_state(flow, optimizer, key, x))(key)
 
 
 def train_state_like(config: Config) -> TrainState:

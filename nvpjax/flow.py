@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from nvpjax.bijector import Bijector, PyTree
-from nvpjax.distributions import Distribution, StandardNormal
+from nvpjax.distributions import Distribution, ForeignDistribution, StandardNormal
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,8 @@ class Flow:
 
         log p(x) = log p_Z(f(x)) + log|det ∂f(x)/∂x|
         x ~ p:  z ~ p_Z,  x = f⁻¹(z)
+
+    ``base`` is a ``Distribution``, or any object with ``log_prob`` and ``sample`` as distrax and TFP have them.
 
     All results are in nats. ``params`` and ``state`` are trees of arrays; every method is pure and can be jitted.
 
@@ -33,6 +35,12 @@ class Flow:
 
     bijector: Bijector
     base: Distribution = StandardNormal()
+
+    def __post_init__(self):
+        if not isinstance(self.bijector, Bijector):
+            raise TypeError(f"Flow: expected a Bijector, got {self.bijector!r}.")
+        if not isinstance(self.base, Distribution):
+            object.__setattr__(self, "base", ForeignDistribution(self.base))
 
     def init(self, key: jax.Array, x: PyTree, context: PyTree = None) -> tuple[PyTree, PyTree]:
         """Give ``(params, state)`` for data shaped like ``x``."""

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from nvpjax.bijector import PyTree
+from nvpjax.flow import Flow
 
 
 def image_keys(key: jax.Array, indices: jax.Array) -> jax.Array:
@@ -37,11 +38,35 @@ def dequantize(keys: jax.Array, images: jax.Array, levels: int = 256, dtype: jnp
     >>> bool(x[0, 0] < 1 / 256), bool(255 / 256 <= x[0, 1] < 1)
     (True, True)
     """
-    if not jnp.issubdtype(images.dtype, jnp.integer):
-        raise TypeError(f"dequantize: expected whole pixels of an integer dtype, got {images.dtype}.")
+    _check_whole("dequantize", images)
     noise = jax.vmap(lambda key: jax.random.uniform(key, images.shape[1:], dtype))(keys)
     # The noise stays below 1, but its sum with a large pixel can round up to the next whole number.
     return (images.astype(dtype) + noise) / levels
+
+
+def variational_dequantize(
+    keys: jax.Array, images: jax.Array, dequantizer: Flow, params: PyTree, state: PyTree, levels: int = 256
+) -> tuple[jax.Array, jax.Array]:
+    """Spread whole-numbered pixels over [0, 1) by noise that a flow learns: ``(x, log q(u | image))``.
+
+        u ~ q(u | image),     x = (pixel + u) / levels
+        log P(image) ≥ E[log p(x) − log q(u | image)] − D·log levels,  so ``bits_per_dim(log p(x) − log q)``
+
+    Args: ``dequantizer``: a flow over u in (0, 1)^D whose context is the image scaled to [−1, 1), such as
+    ``nvpjax.models.flow_plus_plus_dequantizer``. Shapes: keys ``(batch,)``, as of ``dequantize``; images
+    ``(batch, *event)`` of an integer dtype; log q in nats ``(batch,)``. Errors: TypeError for images of another dtype.
+
+    Reference: Ho et al., *Flow++*, 2019, sec. 3.1, eq. 9-11.
+    """
+    _check_whole("variational_dequantize", images)
+
+    def one(key, image):
+        pixels = image[None].astype(jnp.float32)
+        context = 2 * pixels / levels - 1
+        u, log_q = dequantizer.sample_and_log_prob(key, params, state, pixels.shape, context)
+        return (pixels[0] + u[0]) / levels, log_q[0]
+
+    return jax.vmap(one)(keys, images)
 
 
 def bits_per_dim(log_prob: jax.Array, dimensions: int, levels: int = 256) -> jax.Array:
@@ -74,3 +99,8 @@ def sum_of_squares(params: PyTree, names: Collection[str]) -> jax.Array:
     leaves = jax.tree_util.tree_leaves_with_path(params)
     chosen = [leaf for path, leaf in leaves if getattr(path[-1], "key", None) in names]
     return sum((jnp.sum(jnp.square(leaf)) for leaf in chosen), start=jnp.float32(0))
+
+
+def _check_whole(name: str, images: jax.Array):
+    if not jnp.issubdtype(images.dtype, jnp.integer):
+        raise TypeError(f"{name}: expected whole pixels of an integer dtype, got {images.dtype}.")

@@ -45,6 +45,15 @@ def shard(batch: np.ndarray, number: int) -> np.ndarray:
     return batch.reshape(number, len(batch) // number, *batch.shape[1:])
 
 
+def parallel_init(init: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
+    """Run ``init(key, x)`` on all local devices, each with its shard of x; the key is shared.
+
+    For flows that measure in ``init`` (``ActNorm(axis_name=AXIS)``): they then measure the global batch, and every
+    device ends with the same numbers. What comes out is replicated.
+    """
+    return _waiting(jax.pmap(init, axis_name=AXIS, in_axes=(None, 0), devices=devices))
+
+
 def parallel_train_step(step: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
     """Run ``step(train_state, key, images)`` on all local devices; the key is shared, train state is donated."""
     return _waiting(jax.pmap(step, axis_name=AXIS, in_axes=(0, None, 0), donate_argnums=0, devices=devices))

@@ -29,11 +29,12 @@ class TrainState(NamedTuple):
     optimizer_state: PyTree
 
 
-def create_train_state(
-    flow: Flow, optimizer: optax.GradientTransformation, key: jax.Array, images_shape: tuple[int, ...]
-) -> TrainState:
-    """Initialise a flow for images of ``images_shape`` ``(batch, height, width, channels)``, and its optimiser."""
-    params, state = flow.init(key, jnp.full(images_shape, 0.5, jnp.float32))
+def create_train_state(flow: Flow, optimizer: optax.GradientTransformation, key: jax.Array, x: jax.Array) -> TrainState:
+    """Initialise a flow for data shaped like x ``(batch, *event)``, and its optimiser.
+
+    Flows that measure in ``init`` (``ActNorm``) want a real batch here; all others look at the shape only.
+    """
+    params, state = flow.init(key, x)
     return TrainState(jnp.int32(0), params, state, optimizer.init(params))
 
 

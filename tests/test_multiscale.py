@@ -40,7 +40,7 @@ def test_errors_name_what_was_expected():
         MultiScale((Chain(()), Chain(()))).forward(((), ()), ((), ()), jnp.zeros((1, 4, 4, 3)))
     with pytest.raises(ValueError, match=r"MultiScale: expected latents as a tuple of 2"):
         MultiScale((Chain(()), Chain(()))).inverse(((), ()), ((), ()), (jnp.zeros((1, 2)),))
-    with pytest.raises(ValueError, match=r"Squeeze: expected .* even height and width, got \(1, 3, 4, 1\)"):
+    with pytest.raises(ValueError, match=r"Squeeze: expected .* height and width divisible by 2, got \(1, 3, 4, 1\)"):
         Squeeze().init(jax.random.key(0), jnp.zeros((1, 3, 4, 1)))
     with pytest.raises(ValueError, match=r"Chain: expected params and state of 0 bijectors"):
         Chain(()).forward(((),), (), jnp.zeros((1, 2)))

@@ -1,6 +1,7 @@
 """One step is the same step on any number of devices."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -18,7 +19,8 @@ IMAGES = np.random.default_rng(0).integers(0, 17, size=(8, 8, 8, 1)).astype(np.u
 
 @pytest.fixture(scope="module")
 def start():
-    train_state = jax.jit(lambda key: create_train_state(FLOW, OPTIMIZER, key, (2, 8, 8, 1)))(jax.random.key(0))
+    x = jnp.full((2, 8, 8, 1), 0.5)
+    train_state = jax.jit(lambda key: create_train_state(FLOW, OPTIMIZER, key, x))(jax.random.key(0))
     return train_state._replace(params=moved_from_start(jax.random.key(1), train_state.params, 0.1))
 
 

@@ -124,6 +124,87 @@ class Checkerboard:
 
 
 @dataclass(frozen=True)
+class AlternatingMask:
+    """Every other entry of the last axis passes. The conditioner sees the entries that pass, side by side.
+
+    Args: ``passes``: which entries condition, "even" (0, 2, 4, …) or "odd".
+
+    Reference: NICE, sec. 5.1 (odd and even components).
+
+    >>> import jax.numpy as jnp
+    >>> passed, changed = AlternatingMask(passes="even").split(jnp.arange(5.0).reshape(1, 5))
+    >>> passed.tolist(), changed.tolist()
+    ([[0.0, 2.0, 4.0]], [[1.0, 3.0]])
+    """
+
+    passes: Literal["even", "odd"] = "even"
+
+    def __post_init__(self):
+        _check_choice(self, self.passes, ("even", "odd"))
+
+    def complement(self) -> AlternatingMask:
+        return AlternatingMask("odd" if self.passes == "even" else "even")
+
+    def _passed_entries(self, entries: int) -> np.ndarray:
+        if entries < 2:
+            raise ValueError(f"AlternatingMask: expected a last axis of at least 2 entries, got {entries}.")
+        return np.arange(entries) % 2 == (0 if self.passes == "even" else 1)
+
+    def split(self, x):
+        return _split_entries(x, self._passed_entries(x.shape[-1]))
+
+    def merge(self, passed, changed):
+        return _merge_entries(passed, changed, self._passed_entries(passed.shape[-1] + changed.shape[-1]))
+
+    def only_changed(self, a):
+        return a
+
+    def shown(self, passed):
+        return passed
+
+
+@dataclass(frozen=True)
+class BooleanMask:
+    """The entries of the last axis that are marked True pass, those marked False change.
+
+    The conditioner sees the entries that pass, side by side. For a mask over several axes, ``Reshape`` the event first.
+
+    Errors: ValueError where nothing would change, or where the mask's length is not that of the last axis.
+
+    Reference: Real NVP, sec. 3.4, eq. 9 (b is any binary mask).
+
+    >>> import jax.numpy as jnp
+    >>> passed, changed = BooleanMask((True, False, True)).split(jnp.arange(3.0).reshape(1, 3))
+    >>> passed.tolist(), changed.tolist()
+    ([[0.0, 2.0]], [[1.0]])
+    """
+
+    passes: tuple[bool, ...]
+
+    def __post_init__(self):
+        object.__setattr__(self, "passes", tuple(self.passes))
+        if not all(isinstance(entry, bool | np.bool_) for entry in self.passes) or all(self.passes):
+            raise ValueError(f"BooleanMask: expected a tuple of booleans with at least one False, got {self.passes}.")
+
+    def complement(self) -> BooleanMask:
+        return BooleanMask(tuple(not entry for entry in self.passes))
+
+    def split(self, x):
+        if x.ndim < 2 or x.shape[-1] != len(self.passes):
+            raise ValueError(f"BooleanMask: expected a last axis of {len(self.passes)} entries, got shape {x.shape}.")
+        return _split_entries(x, np.array(self.passes))
+
+    def merge(self, passed, changed):
+        return _merge_entries(passed, changed, np.array(self.passes))
+
+    def only_changed(self, a):
+        return a
+
+    def shown(self, passed):
+        return passed
+
+
+@dataclass(frozen=True)
 class NoMask:
     """Nothing passes, the whole event changes: for bijectors that can act on a part, and are to act on all."""
 
@@ -138,6 +219,15 @@ class NoMask:
 
     def shown(self, passed):
         return passed
+
+
+def _split_entries(x, passes: np.ndarray):
+    return x[..., np.flatnonzero(passes)], x[..., np.flatnonzero(~passes)]
+
+
+def _merge_entries(passed, changed, passes: np.ndarray):
+    places = np.argsort(np.concatenate([np.flatnonzero(passes), np.flatnonzero(~passes)]))
+    return jnp.concatenate([passed, changed], axis=-1)[..., places]
 
 
 def _check_choice(mask, choice, choices):

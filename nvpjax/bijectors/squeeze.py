@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import jax.numpy as jnp
+import numpy as np
 
 from nvpjax.bijector import StatelessBijector, zero_log_det
 
 
 @dataclass(frozen=True)
 class Squeeze(StatelessBijector):
-    """Turn each 2x2 block of pixels into 4 channels; the four values of one input channel stay adjacent.
+    """Turn each block of f x f pixels into f² channels; the values of one input channel stay adjacent.
 
-        (batch, height, width, C) → (batch, height/2, width/2, 4C)
-        y[i, j, 4c + 2a + b] = x[2i + a, 2j + b, c],     log_det = 0
+        (batch, height, width, C) → (batch, height/f, width/f, f²·C)
+        y[i, j, f²·c + f·a + b] = x[f·i + a, f·j + b, c],     log_det = 0
 
-    Errors: ValueError where height or width is odd, or, going back, channels do not divide by 4.
+    Args: ``factor``: f. Errors: ValueError where height or width does not divide by f, or, going back, channels by f².
 
     Reference: Real NVP, sec. 3.6, fig. 3; channel-major order after the authors' program.
 
@@ -25,6 +25,11 @@ class Squeeze(StatelessBijector):
     [[[[0.0, 1.0, 2.0, 3.0]]]]
     """
 
+    factor: int = 2
+
+    def __post_init__(self):
+        _check_factor(self)
+
     def init_params(self, key, x, context=None):
         _check_sides(self, x)
         return ()
@@ -35,29 +40,29 @@ class Squeeze(StatelessBijector):
 
     def forward_and_log_det(self, params, x, context):
         _check_sides(self, x)
-        batch, height, width, channels = x.shape
-        blocks = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
-        y = blocks.transpose(0, 1, 3, 5, 2, 4).reshape(batch, height // 2, width // 2, 4 * channels)
+        f, (batch, height, width, channels) = self.factor, x.shape
+        blocks = x.reshape(batch, height // f, f, width // f, f, channels)
+        y = blocks.transpose(0, 1, 3, 5, 2, 4).reshape(batch, height // f, width // f, f * f * channels)
         return y, zero_log_det(x)
 
     def inverse_and_log_det(self, params, y, context):
         _check_channels(self, y)
-        batch, height, width, channels = y.shape
-        blocks = y.reshape(batch, height, width, channels // 4, 2, 2)
-        x = blocks.transpose(0, 1, 4, 2, 5, 3).reshape(batch, 2 * height, 2 * width, channels // 4)
+        f, (batch, height, width, channels) = self.factor, y.shape
+        blocks = y.reshape(batch, height, width, channels // f**2, f, f)
+        x = blocks.transpose(0, 1, 4, 2, 5, 3).reshape(batch, f * height, f * width, channels // f**2)
         return x, zero_log_det(y)
 
 
 @dataclass(frozen=True)
 class OrderedSqueeze(StatelessBijector):
-    """Turn each 2x2 block of pixels into 4 groups of channels, one diagonal of the block before the other.
+    """Turn each block of f x f pixels into f² groups of C channels, one colour of a checkerboard before the other.
 
-        (batch, height, width, C) → (batch, height/2, width/2, 4C)
-        groups of C channels: top left, bottom right, top right, bottom left;     log_det = 0
+        (batch, height, width, C) → (batch, height/f, width/f, f²·C),     log_det = 0
+        f = 2: groups top left, bottom right, top right, bottom left
 
-    Halving the channels after it keeps one diagonal of every block and factors the other out, as a checkerboard does.
+    For an even f, halving the channels after it keeps one colour of every block and factors the other out.
 
-    Errors: as ``Squeeze``.
+    Args: ``factor``: f. Errors: as ``Squeeze``.
 
     Reference: Real NVP, sec. 3.6, fig. 3 and 4b; order of the positions after the authors' program.
 
@@ -66,6 +71,11 @@ class OrderedSqueeze(StatelessBijector):
     [[[[0.0, 3.0, 1.0, 2.0]]]]
     """
 
+    factor: int = 2
+
+    def __post_init__(self):
+        _check_factor(self)
+
     def init_params(self, key, x, context=None):
         _check_sides(self, x)
         return ()
@@ -74,33 +84,44 @@ class OrderedSqueeze(StatelessBijector):
         _check_channels(self, y)
         return (), ()
 
+    def _order(self) -> np.ndarray:
+        """The positions of a block, row by row, those of even colour first."""
+        row, column = np.indices((self.factor, self.factor)).reshape(2, -1)
+        return np.argsort((row + column) % 2, kind="stable")
+
     def forward_and_log_det(self, params, x, context):
         _check_sides(self, x)
-        top_left, bottom_right = x[:, 0::2, 0::2], x[:, 1::2, 1::2]
-        top_right, bottom_left = x[:, 0::2, 1::2], x[:, 1::2, 0::2]
-        return jnp.concatenate([top_left, bottom_right, top_right, bottom_left], axis=-1), zero_log_det(x)
+        f, (batch, height, width, channels) = self.factor, x.shape
+        blocks = x.reshape(batch, height // f, f, width // f, f, channels).transpose(0, 1, 3, 2, 4, 5)
+        groups = blocks.reshape(batch, height // f, width // f, f * f, channels)[:, :, :, self._order()]
+        return groups.reshape(batch, height // f, width // f, f * f * channels), zero_log_det(x)
 
     def inverse_and_log_det(self, params, y, context):
         _check_channels(self, y)
-        top_left, bottom_right, top_right, bottom_left = jnp.split(y, 4, axis=-1)
-        top = jnp.stack([top_left, top_right], axis=3)  # (batch, height/2, width/2, 2, C)
-        bottom = jnp.stack([bottom_left, bottom_right], axis=3)
-        batch, height, width, channels = y.shape
-        x = jnp.stack([top, bottom], axis=2).reshape(batch, 2 * height, 2 * width, channels // 4)
-        return x, zero_log_det(y)
+        f, (batch, height, width, channels) = self.factor, y.shape
+        groups = y.reshape(batch, height, width, f * f, channels // f**2)[:, :, :, np.argsort(self._order())]
+        blocks = groups.reshape(batch, height, width, f, f, channels // f**2).transpose(0, 1, 3, 2, 4, 5)
+        return blocks.reshape(batch, f * height, f * width, channels // f**2), zero_log_det(y)
+
+
+def _check_factor(bijector):
+    if bijector.factor < 1:
+        raise ValueError(f"{type(bijector).__name__}: expected factor >= 1, got {bijector.factor}.")
 
 
 def _check_sides(bijector, x):
-    if x.ndim != 4 or x.shape[1] % 2 or x.shape[2] % 2:
+    factor = bijector.factor
+    if x.ndim != 4 or x.shape[1] % factor or x.shape[2] % factor:
         raise ValueError(
-            f"{type(bijector).__name__}: expected shape (batch, height, width, channels) with even height and width, "
-            f"got {x.shape}. Pad or crop the images, or use fewer scales."
+            f"{type(bijector).__name__}: expected shape (batch, height, width, channels) with height and width "
+            f"divisible by {factor}, got {x.shape}. Pad or crop the images, or use fewer scales."
         )
 
 
 def _check_channels(bijector, y):
-    if y.ndim != 4 or y.shape[3] % 4:
+    groups = bijector.factor**2
+    if y.ndim != 4 or y.shape[3] % groups:
         raise ValueError(
             f"{type(bijector).__name__} (inverse): expected shape (batch, height, width, channels) with channels "
-            f"divisible by 4, got {y.shape}."
+            f"divisible by {groups}, got {y.shape}."
         )

@@ -1,8 +1,9 @@
-"""Ready-made flows. Assembly only: every line is a bijector that can be used by itself."""
+"""Real NVP for images, as the paper and the authors' program build it."""
 
 from __future__ import annotations
 
 from nvpjax.bijector import Bijector
+from nvpjax.bijectors.bounds import TanhBound
 from nvpjax.bijectors.coupling import Coupling
 from nvpjax.bijectors.elementwise import Logit
 from nvpjax.bijectors.masks import ChannelMask, Checkerboard
@@ -67,18 +68,18 @@ def real_nvp(
 
     def checkerboard_coupling(mask: Checkerboard, channels: int, features: int) -> Chain:
         network = ResidualNet(features, blocks, outputs=2 * channels, mask_channel=True, axis_name=axis_name)
-        coupling = Coupling(mask, Affine(initial_scale=0.0), FlaxConditioner(network))
+        coupling = Coupling(mask, Affine(TanhBound(initial_scale=0.0)), FlaxConditioner(network))
         return Chain((coupling, BatchNorm(mask, lag=lag, axis_name=axis_name)))
 
     def channel_coupling(mask: ChannelMask, channels: int, features: int) -> Chain:
         network = ResidualNet(features, blocks, outputs=channels, axis_name=axis_name)
-        coupling = Coupling(mask, Affine(initial_scale=1.0), FlaxConditioner(network))
+        coupling = Coupling(mask, Affine(TanhBound(initial_scale=1.0)), FlaxConditioner(network))
         return Chain((coupling, BatchNorm(mask, lag=lag, axis_name=axis_name)))
 
     def prior(channels: int, features: int) -> Coupling:
         """ẑ = (z − μ(h)) / σ(h): a coupling in which h, the half that goes on, conditions."""
         network = ResidualNet(features, blocks, outputs=channels, axis_name=axis_name)
-        return Coupling(ChannelMask(passes="first"), Affine(initial_scale=1.0), FlaxConditioner(network))
+        return Coupling(ChannelMask(passes="first"), Affine(TanhBound(initial_scale=1.0)), FlaxConditioner(network))
 
     def scale(channels: int, features: int) -> Chain:
         # The paper's text begins with the odd positions; the authors' program, followed here, with the even ones.

@@ -1,0 +1,171 @@
+"""Acting on a part of an event: on some of its axes, on some leaves of a tree, or in another shape."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from nvpjax.bijector import Bijector, StatelessBijector, zero_log_det
+
+
+@dataclass(frozen=True)
+class OnAxes(Bijector):
+    """Act along some axes of the event; every position on the others is an example of its own, with shared parameters.
+
+        x ``(batch, *event)``;  for axes (i, j):  f sees ``(batch · others, event[i], event[j])``
+        log_det = Σ over the others of f's log_det
+
+    ``OnAxes(Linear(), axes=(1,))`` mixes the columns of an image, ``OnAxes(Reverse(), axes=(0,))`` turns it over. A
+    context has one row an example, and is repeated for the others.
+
+    Args: ``axes``: of the event, counted from 0 (the batch is not counted), or from −1 at the end. Errors: ValueError
+    for axes that the event does not have, or a bijector that changes the event's shape.
+
+    >>> import jax.numpy as jnp
+    >>> from nvpjax import OnAxes, Reverse
+    >>> OnAxes(Reverse(), axes=(0,)).forward((), (), jnp.array([[[1, 2], [3, 4]]]))[0].tolist()
+    [[[3, 4], [1, 2]]]
+    """
+
+    bijector: Bijector
+    axes: tuple[int, ...]
+
+    def __post_init__(self):
+        object.__setattr__(self, "axes", tuple(self.axes))
+
+    def init(self, key, x, context=None):
+        rows, others = self._rows(x)
+        params, state = self.bijector.init(key, rows, _repeated(context, others))
+        y, _, _ = jax.eval_shape(self.bijector.forward, params, state, rows, _repeated(context, others))
+        if y.shape != rows.shape:
+            raise ValueError(f"OnAxes: expected a bijector that keeps the event's shape, got {rows.shape} → {y.shape}.")
+        return params, state
+
+    def init_inverse(self, key, y, context=None):
+        rows, others = self._rows(y)
+        return self.bijector.init_inverse(key, rows, _repeated(context, others))
+
+    def forward(self, params, state, x, context=None, *, train=False):
+        rows, others = self._rows(x)
+        y, log_det, state = self.bijector.forward(params, state, rows, _repeated(context, others), train=train)
+        return self._back(y, x.shape), log_det.reshape(len(x), others).sum(axis=1), state
+
+    def inverse(self, params, state, y, context=None, *, train=False):
+        rows, others = self._rows(y)
+        x, log_det = self.bijector.inverse(params, state, rows, _repeated(context, others), train=train)
+        return self._back(x, y.shape), log_det.reshape(len(y), others).sum(axis=1)
+
+    def _places(self, shape):
+        """Which axes of an array of ``shape`` are the bijector's."""
+        rank = len(shape) - 1
+        places = [1 + axis % rank for axis in self.axes if -rank <= axis < rank]
+        if len(places) != len(self.axes) or len(set(places)) != len(places):
+            raise ValueError(f"OnAxes: expected different axes of an event of shape {shape[1:]}, got {self.axes}.")
+        return places
+
+    def _rows(self, x):
+        places = self._places(x.shape)
+        ends = list(range(x.ndim - len(places), x.ndim))
+        event = tuple(x.shape[place] for place in places)
+        rows = jnp.moveaxis(x, places, ends).reshape(-1, *event)
+        return rows, x[0].size // math.prod(event)
+
+    def _back(self, rows, shape):
+        places = self._places(shape)
+        ends = list(range(len(shape) - len(places), len(shape)))
+        kept = [size for axis, size in enumerate(shape) if axis not in places]
+        return jnp.moveaxis(rows.reshape(*kept, *rows.shape[1:]), ends, places)
+
+
+@dataclass(frozen=True)
+class OnLeaf(Bijector):
+    """Act on one entry of a tuple or dict of arrays; the others pass as they are.
+
+        y[leaf] = f(x[leaf]),     y[other] = x[other],     log_det = f's
+
+    After a ``MultiScale``, ``OnLeaf(f, 0)`` acts on the finest latents alone.
+
+    Args: ``leaf``: a position in a tuple, or a key of a dict. Errors: TypeError for events of another kind, ValueError
+    for a leaf that is not there.
+
+    >>> import jax.numpy as jnp
+    >>> from nvpjax import Exp, OnLeaf
+    >>> x = {"size": jnp.zeros((1, 1)), "place": jnp.zeros((1, 2))}
+    >>> {name: value.tolist() for name, value in OnLeaf(Exp(), "size").forward((), (), x)[0].items()}
+    {'size': [[1.0]], 'place': [[0.0, 0.0]]}
+    """
+
+    bijector: Bijector
+    leaf: int | str
+
+    def init(self, key, x, context=None):
+        return self.bijector.init(key, self._get(x), context)
+
+    def init_inverse(self, key, y, context=None):
+        return self.bijector.init_inverse(key, self._get(y), context)
+
+    def forward(self, params, state, x, context=None, *, train=False):
+        y, log_det, state = self.bijector.forward(params, state, self._get(x), context, train=train)
+        return self._put(x, y), log_det + zero_log_det(x), state
+
+    def inverse(self, params, state, y, context=None, *, train=False):
+        x, log_det = self.bijector.inverse(params, state, self._get(y), context, train=train)
+        return self._put(y, x), log_det + zero_log_det(y)
+
+    def _get(self, tree):
+        if not isinstance(tree, tuple | dict):
+            raise TypeError(f"OnLeaf: expected a tuple or a dict of arrays, got {type(tree).__name__}.")
+        there = tree if isinstance(tree, dict) else range(len(tree))
+        if self.leaf not in there:
+            raise ValueError(f"OnLeaf: expected one of {list(there)}, got leaf={self.leaf!r}.")
+        return tree[self.leaf]
+
+    def _put(self, tree, value):
+        if isinstance(tree, dict):
+            return {**tree, self.leaf: value}
+        return (*tree[: self.leaf], value, *tree[self.leaf + 1 :])
+
+
+@dataclass(frozen=True)
+class Reshape(StatelessBijector):
+    """Give events another shape, in row-major order;  log_det = 0.
+
+    Args: ``before`` and ``after``: the event's shapes, without the batch. Errors: ValueError where they do not hold the
+    same number of entries, or x has another shape.
+
+    >>> import jax.numpy as jnp
+    >>> from nvpjax import Reshape
+    >>> Reshape((2, 2), (4,)).forward((), (), jnp.ones((3, 2, 2)))[0].shape
+    (3, 4)
+    """
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+    def __post_init__(self):
+        object.__setattr__(self, "before", tuple(self.before))
+        object.__setattr__(self, "after", tuple(self.after))
+        if math.prod(self.before) != math.prod(self.after):
+            raise ValueError(f"Reshape: expected shapes of the same size, got {self.before} and {self.after}.")
+
+    def init_inverse(self, key, y, context=None):
+        return (), ()
+
+    def forward_and_log_det(self, params, x, context):
+        return _reshaped(x, self.before, self.after), zero_log_det(x)
+
+    def inverse_and_log_det(self, params, y, context):
+        return _reshaped(y, self.after, self.before), zero_log_det(y)
+
+
+def _reshaped(x, expected, shape):
+    if x.shape[1:] != expected:
+        raise ValueError(f"Reshape: expected events of shape {expected}, got {x.shape[1:]} in shape {x.shape}.")
+    return x.reshape(len(x), *shape)
+
+
+def _repeated(context, times):
+    return jax.tree.map(lambda a: jnp.repeat(a, times, axis=0), context)
