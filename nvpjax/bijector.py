@@ -9,6 +9,7 @@ Read in this order: this file, ``bijectors/coupling.py``, ``models.py``, ``train
 from __future__ import annotations
 
 import abc
+from functools import reduce
 from typing import Any, Protocol
 
 import jax
@@ -117,7 +118,8 @@ class Conditioner(Protocol):
 
 def log_det_dtype(x: PyTree) -> jnp.dtype:
     """The dtype of a log-det over ``x``: that of ``x``, and at least float32."""
-    return jnp.result_type(jnp.float32, *jax.tree.leaves(x))
+    # promote_types, not result_type: a weakly typed float64 must not become float32.
+    return reduce(jnp.promote_types, (leaf.dtype for leaf in jax.tree.leaves(x)), jnp.dtype(jnp.float32))
 
 
 def zero_log_det(x: PyTree) -> jax.Array:

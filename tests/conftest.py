@@ -14,3 +14,5 @@ import jax
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
+
+pytest_plugins = ["nvpjax.testing.plugin"]

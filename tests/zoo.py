@@ -2,68 +2,248 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
 import nvpjax
 from nvpjax import (
+    ActNorm,
     Additive,
     Affine,
+    AlternatingMask,
+    Arcsinh,
+    Arctanh,
+    Autoregressive,
     BatchNorm,
+    Bijector,
+    BooleanMask,
     Chain,
     ChannelMask,
     Checkerboard,
     Coupling,
+    ElementwiseTransform,
+    Exp,
+    FixedAffine,
+    Householder,
     Inverse,
+    LeakyReLU,
+    Linear,
+    Log,
+    LogisticMixture,
     Logit,
+    LULinear,
     MultiScale,
+    NoBound,
+    NormalCDF,
+    OnAxes,
+    OnLeaf,
     OrderedSqueeze,
     PaperAffine,
+    Permutation,
+    Planar,
+    Power,
+    Radial,
+    RandomPermutation,
+    RationalQuadraticSpline,
+    Repeat,
+    Reshape,
+    Reverse,
     Scale,
+    Shift,
+    Sigmoid,
+    SigmoidBound,
+    Sinh,
+    SoftClipBound,
+    Softplus,
     Squeeze,
+    Sylvester,
+    Tanh,
+    TanhBound,
+    Triangular,
 )
-from nvpjax.nets import MLP, FlaxConditioner, ResidualNet
+from nvpjax.nets import MADE, MLP, ConvolutionNet, FlaxConditioner, GatedNet, ResidualNet
+from nvpjax.testing import LADDER
 
-UNIT, REAL = "unit", "real"
-"""Domains: [0, 1] and the whole line."""
+INFINITY = float("inf")
+
+
+class Entry(NamedTuple):
+    """A bijector and where it is tested."""
+
+    bijector: Bijector
+    event: tuple
+    """The event's shape, or a tuple or dict of shapes."""
+    low: float = -3.0
+    high: float = 3.0
+    """Examples are drawn between these: within the domain, and where float32 can still take a value back."""
+    domain: tuple[float, float] = (-INFINITY, INFINITY)
+    context: int | None = None
+    """Entries of the context."""
+    parallel: Bijector | None = None
+    """The same bijector with an axis_name."""
+    dtypes: tuple[str, ...] = LADDER
+
+    def example(self, batch: int = 4, seed: int = 0):
+        generator = np.random.default_rng(seed)
+        shapes = [self.event] if not self.event or isinstance(self.event[0], int) else self.event
+        draws = tuple(generator.uniform(self.low, self.high, (batch, *shape)).astype(np.float32) for shape in shapes)
+        return draws if shapes is self.event else draws[0]
+
+    def example_context(self, batch: int = 4):
+        if self.context is None:
+            return None
+        return np.random.default_rng(1).normal(size=(batch, self.context)).astype(np.float32)
 
 
 def mlp(outputs: int) -> FlaxConditioner:
-    return FlaxConditioner(MLP(hidden=(16,), outputs=outputs))
+    # A smooth activation: differences of a network with kinks say little about its gradient.
+    return FlaxConditioner(MLP(hidden=(8,), outputs=outputs, activation=jax.nn.silu))
 
 
-def residual(outputs: int, mask_channel: bool = False) -> FlaxConditioner:
-    return FlaxConditioner(ResidualNet(features=4, blocks=1, outputs=outputs, mask_channel=mask_channel))
+def made(transform) -> FlaxConditioner:
+    return FlaxConditioner(MADE((8,), outputs_per_input=transform.parameters_per_element, activation=jax.nn.silu))
 
 
-def small_real_nvp(channels: int):
-    return nvpjax.real_nvp(channels, scales=2, features=4, blocks=1).bijector
+def residual(outputs: int, mask_channel: bool = False, axis_name: str | None = None) -> FlaxConditioner:
+    return FlaxConditioner(ResidualNet(4, blocks=1, outputs=outputs, mask_channel=mask_channel, axis_name=axis_name))
+
+
+def vector_coupling(transform, mask=ChannelMask("first"), changed: int = 1) -> Coupling:  # noqa: B008
+    return Coupling(mask, transform, mlp(transform.parameters_per_element * changed))
 
 
 even, odd, first, second = Checkerboard("even"), Checkerboard("odd"), ChannelMask("first"), ChannelMask("second")
+spline, mixture = RationalQuadraticSpline(bins=4), LogisticMixture(components=2)
+WIDE = ("float32", "float64")
+"""For image models, whose compilation takes long: their parts run in all four dtypes."""
+NEAR = (-10.0, 10.0)
+"""Where log-scales have no bound: further out the network's own numbers overflow in exp, as they must."""
+by_element = ElementwiseTransform(Chain((Scale(), Shift(), Arcsinh(), Scale())))
+UNIT, POSITIVE = (0.0, 1.0), (0.0, INFINITY)
 
-ZOO: dict[str, tuple[nvpjax.Bijector, tuple[int, ...], str]] = {
-    "additive, vector": (Coupling(first, Additive(), mlp(3)), (6,), REAL),
-    "affine, vector": (Coupling(first, Affine(), mlp(6)), (6,), REAL),
-    "affine, odd vector": (Coupling(second, Affine(), mlp(4)), (5,), REAL),
-    "paper affine, vector": (Coupling(second, PaperAffine(), mlp(6)), (6,), REAL),
-    "affine, channels": (Coupling(first, Affine(), residual(4)), (4, 4, 4), REAL),
-    "affine, checkerboard": (Coupling(even, Affine(), residual(4, True)), (4, 4, 2), REAL),
-    "paper affine, odd sides": (Coupling(odd, PaperAffine(), residual(2, True)), (3, 5, 1), REAL),
-    "additive, checkerboard": (Coupling(odd, Additive(), residual(2, True)), (4, 4, 2), REAL),
-    "batch-norm, vector": (BatchNorm(), (5,), REAL),
-    "batch-norm, checkerboard": (BatchNorm(odd), (3, 3, 2), REAL),
-    "batch-norm, channels, lag": (BatchNorm(first, lag=0.9), (2, 2, 4), REAL),
-    "squeeze": (Squeeze(), (4, 6, 2), REAL),
-    "ordered squeeze": (OrderedSqueeze(), (4, 6, 2), REAL),
-    "logit": (Logit(0.05), (4, 4, 1), UNIT),
-    "logit, small alpha": (Logit(1e-6), (4, 4, 1), UNIT),
-    "scale": (Scale(), (3, 2), REAL),
-    "inverse": (Inverse(Chain((Squeeze(), Scale()))), (2, 2, 8), REAL),
-    "chain": (
-        Chain((Coupling(first, Affine(), mlp(6)), BatchNorm(first), Coupling(second, Affine(), mlp(6)))),
-        (6,),
-        REAL,
+
+def residual_coupling(axis_name: str | None = None) -> Coupling:
+    return Coupling(even, Affine(), residual(4, True, axis_name))
+
+
+def norm_between_couplings(axis_name: str | None = None) -> Chain:
+    return Chain((vector_coupling(Affine()), BatchNorm(first, axis_name=axis_name), vector_coupling(Affine(), second)))
+
+
+ZOO: dict[str, Entry] = {
+    # Couplings: transforms, bounds, masks, context
+    "additive": Entry(vector_coupling(Additive()), (2,)),
+    "affine": Entry(vector_coupling(Affine()), (2,)),
+    "affine, odd number of entries": Entry(vector_coupling(Affine(), second, 2), (5,)),
+    "affine, context": Entry(vector_coupling(Affine()), (2,), context=3),
+    "affine, sigmoid bound": Entry(vector_coupling(Affine(SigmoidBound())), (2,)),
+    "affine, soft clip": Entry(vector_coupling(Affine(SoftClipBound(1.0))), (2,)),
+    "affine, no bound": Entry(vector_coupling(Affine(NoBound())), (2,), domain=NEAR),
+    "affine, alternating": Entry(vector_coupling(Affine(TanhBound(0.5)), AlternatingMask("odd"), 3), (5,)),
+    "affine, boolean mask": Entry(vector_coupling(Affine(), BooleanMask((True, False, False, True)), 2), (4,)),
+    "affine, channels": Entry(Coupling(first, Affine(), FlaxConditioner(ConvolutionNet(4, 4))), (2, 2, 4)),
+    "affine, checkerboard": Entry(residual_coupling(), (2, 2, 2), parallel=residual_coupling("devices")),
+    "affine, checkerboard of a line": Entry(Coupling(odd, Affine(), mlp(2)), (4, 1)),
+    "paper affine": Entry(vector_coupling(PaperAffine(), second), (2,)),
+    "paper affine, odd sides": Entry(Coupling(odd, PaperAffine(), residual(2, True)), (3, 5, 1)),
+    "spline": Entry(vector_coupling(spline), (2,), -5.0, 5.0),
+    "spline, context": Entry(vector_coupling(spline, second), (3,), context=2),
+    "logistic mixture": Entry(vector_coupling(mixture), (2,), domain=NEAR),
+    "logistic mixture, checkerboard": Entry(
+        Coupling(odd, mixture, FlaxConditioner(GatedNet(4, 1, 8, heads=1))), (2, 2, 1), domain=NEAR
     ),
-    "multi-scale": (MultiScale((Chain((Scale(), OrderedSqueeze())), Scale())), (4, 4, 1), REAL),
-    "inverse of a chain of couplings": (Inverse(Chain((Coupling(first, Affine(), mlp(6)), Scale()))), (6,), REAL),
-    "real_nvp 4x4x2": (small_real_nvp(2), (4, 4, 2), UNIT),
-    "real_nvp 8x8x1": (small_real_nvp(1), (8, 8, 1), UNIT),
+    "elementwise bijector in a coupling": Entry(vector_coupling(by_element), (2,), domain=NEAR),
+    # Autoregressive
+    "maf layer": Entry(Autoregressive(Affine(), made(Affine())), (3,)),
+    "maf layer, context": Entry(Autoregressive(PaperAffine(), made(PaperAffine())), (2,), context=2),
+    "iaf layer": Entry(Inverse(Autoregressive(Affine(), made(Affine()))), (2,)),
+    "autoregressive spline": Entry(Autoregressive(spline, made(spline)), (2,)),
+    "autoregressive mixture": Entry(Autoregressive(mixture, made(mixture)), (2,), domain=NEAR),
+    # Normalising
+    "batch-norm": Entry(BatchNorm(), (2,), parallel=BatchNorm(axis_name="devices")),
+    "batch-norm, checkerboard": Entry(BatchNorm(odd), (3, 3, 2), parallel=BatchNorm(odd, axis_name="devices")),
+    "batch-norm, lag": Entry(
+        BatchNorm(first, lag=0.9), (2, 2, 4), parallel=BatchNorm(first, lag=0.9, axis_name="devices")
+    ),
+    "actnorm": Entry(ActNorm(), (2,), parallel=ActNorm("devices")),
+    "actnorm, image": Entry(ActNorm(), (2, 2, 3), parallel=ActNorm("devices")),
+    "inverse of actnorm": Entry(Inverse(ActNorm()), (2,), parallel=Inverse(ActNorm("devices"))),
+    # Linear
+    "linear": Entry(Linear(), (2,)),
+    "linear, 1x1 convolution": Entry(Linear(), (2, 3, 3)),
+    "lu linear": Entry(LULinear(), (2,)),
+    "lu linear, 1x1 convolution": Entry(LULinear(), (2, 3, 3)),
+    "triangular, lower": Entry(Triangular(), (2,)),
+    "triangular, upper": Entry(Triangular(lower=False), (2, 2, 3)),
+    "householder": Entry(Householder(2), (2,)),
+    "scale": Entry(Scale(), (2,)),
+    "shift": Entry(Shift(), (3, 2)),
+    "permutation": Entry(Permutation((2, 0, 1)), (3,)),
+    "random permutation": Entry(RandomPermutation(), (2, 2, 5)),
+    "reverse": Entry(Reverse(), (2,)),
+    # The identity plus a simple term
+    "planar": Entry(Planar(), (2,)),
+    "radial": Entry(Radial(), (2,)),
+    "sylvester": Entry(Sylvester(rank=2), (3,)),
+    "sylvester, plane": Entry(Sylvester(rank=1), (2,)),
+    # Elementwise
+    "fixed affine": Entry(FixedAffine(-2.0, 0.5), (2,)),
+    "exp": Entry(Exp(), (2,)),
+    "log": Entry(Log(), (2,), 0.1, 5.0, POSITIVE),
+    "softplus": Entry(Softplus(), (2,)),
+    "sigmoid": Entry(Sigmoid(), (2,)),
+    "logit": Entry(Logit(0.05), (2, 2, 1), 0.0, 1.0, UNIT),
+    "logit, small alpha": Entry(Logit(1e-6), (2,), 0.0, 1.0, UNIT),
+    "logit, plain": Entry(Logit(0.0), (2,), 0.02, 0.98, UNIT),
+    "tanh": Entry(Tanh(), (2,)),
+    "arctanh": Entry(Arctanh(), (2,), -0.95, 0.95, (-1.0, 1.0)),
+    "sinh": Entry(Sinh(), (2,)),
+    "arcsinh": Entry(Arcsinh(), (2,)),
+    "power": Entry(Power(3.0), (2,), 0.2, 2.0, POSITIVE),
+    "power, negative": Entry(Power(-0.5), (2,), 0.2, 2.0, POSITIVE),
+    "normal cdf": Entry(NormalCDF(), (2,)),
+    "leaky relu": Entry(LeakyReLU(0.2), (2,)),
+    "event of no axes": Entry(Softplus(), ()),
+    # Shapes
+    "squeeze": Entry(Squeeze(), (4, 6, 2)),
+    "squeeze by 3": Entry(Squeeze(3), (3, 6, 2)),
+    "ordered squeeze": Entry(OrderedSqueeze(), (4, 6, 2)),
+    "ordered squeeze by 3": Entry(OrderedSqueeze(3), (6, 3, 1)),
+    "reshape": Entry(Chain((Reshape((2, 1), (2,)), vector_coupling(Affine()))), (2, 1)),
+    # Combinators
+    "chain": Entry(norm_between_couplings(), (2,), parallel=norm_between_couplings("devices")),
+    "inverse": Entry(Inverse(Chain((Squeeze(), Scale()))), (2, 2, 8)),
+    "inverse of a chain of couplings": Entry(Inverse(Chain((vector_coupling(Affine()), Scale()))), (2,)),
+    "repeat": Entry(Repeat(Chain((vector_coupling(Affine()), BatchNorm(), Reverse())), 3), (2,)),
+    "repeat, measured in init": Entry(
+        Repeat(Chain((ActNorm(), LULinear())), 3), (2,), parallel=Repeat(Chain((ActNorm("devices"), LULinear())), 3)
+    ),
+    "inverse of repeat": Entry(Inverse(Repeat(Chain((ActNorm(), Triangular())), 2)), (2,)),
+    "on axes": Entry(OnAxes(Linear(), axes=(0,)), (2, 3)),
+    "on axes, context": Entry(OnAxes(vector_coupling(Affine()), axes=(1,)), (3, 2), context=2),
+    "on a leaf": Entry(OnLeaf(vector_coupling(Affine()), 1), ((1,), (2,))),
+    "multi-scale": Entry(MultiScale((Chain((Scale(), OrderedSqueeze())), Scale())), (4, 4, 1)),
+    # Models
+    "real_nvp": Entry(
+        nvpjax.real_nvp(2, features=2, blocks=1, learned_prior=True, lag=0.5).bijector,
+        (4, 4, 2),
+        *UNIT,
+        domain=UNIT,
+        dtypes=WIDE,
+    ),
+    "nice": Entry(nvpjax.nice(5, hidden=(8,)).bijector, (5,)),
+    "glow": Entry(nvpjax.glow(1, levels=2, steps=1, features=2).bijector, (4, 4, 1), *UNIT, UNIT, dtypes=WIDE),
+    "maf": Entry(nvpjax.maf(layers=2, hidden=(8,)).bijector, (2,)),
+    "maf, spline": Entry(nvpjax.maf(layers=2, hidden=(8,), transform=spline).bijector, (2,)),
+    "iaf": Entry(nvpjax.iaf(layers=2, hidden=(8,)).bijector, (2,)),
+    "spline_coupling": Entry(nvpjax.spline_coupling(2, layers=2, hidden=(8,), bins=4).bijector, (2,)),
+    "flow_plus_plus": Entry(
+        nvpjax.flow_plus_plus(1, couplings=(1, 1, 1), features=2, blocks=1, components=2, heads=1).bijector,
+        (2, 4, 1),
+        *UNIT,
+        domain=UNIT,
+        dtypes=WIDE,
+    ),
 }

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nvpjax.bijector import StatelessBijector, sum_over_event, zero_log_det
+from nvpjax.bijector import StatelessBijector, log_det_dtype, sum_over_event, zero_log_det
 
 
 class Elementwise(StatelessBijector):
@@ -237,10 +237,10 @@ class NormalCDF(Elementwise):
     """
 
     def function(self, x):
-        return jax.scipy.special.ndtr(x)
+        return jax.scipy.special.ndtr(x.astype(log_det_dtype(x))).astype(x.dtype)
 
     def inverse_function(self, y):
-        return jax.scipy.special.ndtri(y)
+        return jax.scipy.special.ndtri(y.astype(log_det_dtype(y))).astype(y.dtype)
 
     def log_derivative(self, x):
         return -0.5 * (jnp.square(x) + np.log(2 * np.pi))

@@ -76,7 +76,10 @@ class LULinear(Bijector):
         permutation, lower, upper = jax.scipy.linalg.lu(_random_orthogonal(key, x.shape[-1]))
         diagonal = jnp.diag(upper)
         params = {"lower": jnp.tril(lower, -1), "upper": jnp.triu(upper, 1), "log_scale": jnp.log(jnp.abs(diagonal))}
-        state = {"permutation": jnp.argmax(permutation, axis=1), "sign": jnp.sign(diagonal).astype(jnp.int32)}
+        state = {
+            "permutation": jnp.argmax(permutation, axis=1).astype(jnp.int32),
+            "sign": jnp.sign(diagonal).astype(jnp.int32),
+        }
         return params, state
 
     def _factors(self, params, state, dtype):

@@ -54,7 +54,7 @@ class RandomPermutation(Bijector):
     """
 
     def init(self, key, x, context=None):
-        return (), {"order": jax.random.permutation(key, x.shape[-1])}
+        return (), {"order": jax.random.permutation(key, jnp.arange(x.shape[-1], dtype=jnp.int32))}
 
     def forward(self, params, state, x, context=None, *, train=False):
         return x[..., state["order"]], zero_log_det(x), state

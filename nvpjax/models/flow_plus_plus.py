@@ -17,6 +17,7 @@ from nvpjax.nets import FlaxConditioner, GatedNet
 def flow_plus_plus(
     channels: int,
     *,
+    couplings: tuple[int, int, int] = (4, 2, 3),
     features: int = 96,
     blocks: int = 10,
     components: int = 32,
@@ -31,6 +32,7 @@ def flow_plus_plus(
 
     Args:
         channels: of the images.
+        couplings: how many of each of the three kinds.
         features, blocks, heads: of the networks; see ``GatedNet``.
         components: logistics of each mixture.
         alpha: of the logit; see ``Logit``.
@@ -47,7 +49,7 @@ def flow_plus_plus(
     >>> from nvpjax import bits_per_dim, dequantize, variational_dequantize
     >>> images = jax.random.randint(jax.random.key(0), (4, 4, 4, 1), 0, 256).astype(jnp.uint8)
     >>> keys = jax.random.split(jax.random.key(1), 4)
-    >>> flow = flow_plus_plus(1, features=4, blocks=1, components=2, heads=2)
+    >>> flow = flow_plus_plus(1, couplings=(1, 1, 1), features=4, blocks=1, components=2, heads=2)
     >>> dequantizer = flow_plus_plus_dequantizer(1, features=4, blocks=1, components=2)
     >>> x = dequantize(keys, images)
     >>> params, state = jax.jit(flow.init)(jax.random.key(2), x)
@@ -68,15 +70,18 @@ def flow_plus_plus(
         network = GatedNet(features, blocks, outputs=transform.parameters_per_element * changed, heads=heads)
         return Chain((ActNorm(axis_name), LULinear(), Coupling(mask, transform, FlaxConditioner(network))))
 
+    def layers(mask: Mask, number: int, changed: int) -> list[Chain]:
+        return [layer(mask if position % 2 == 0 else mask.complement(), changed) for position in range(number)]
+
     board, half = Checkerboard(passes="even"), ChannelMask(passes="first")
     return Flow(
         Chain(
             (
                 Logit(alpha),
-                *(layer(mask, channels) for mask in (board, board.complement(), board, board.complement())),
+                *layers(board, couplings[0], channels),
                 Squeeze(),
-                *(layer(mask, 2 * channels) for mask in (half, half.complement())),
-                *(layer(mask, 4 * channels) for mask in (board, board.complement(), board)),
+                *layers(half, couplings[1], 2 * channels),
+                *layers(board, couplings[2], 4 * channels),
             )
         )
     )

@@ -1,0 +1,91 @@
+"""Hypothesis strategies: values, shapes, masks and depths, from which failures shrink to small cases."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+
+try:
+    import hypothesis
+    from hypothesis import strategies as st
+    from hypothesis.extra import numpy as arrays
+except ImportError as error:
+    raise ImportError(
+        'nvpjax.testing draws its cases with hypothesis: pip install "nvpjax[testing]", or pass cases=0.'
+    ) from error
+
+from nvpjax import AlternatingMask, BooleanMask, ChannelMask, Checkerboard, Coupling
+from nvpjax.bijectors.masks import Mask
+
+
+def values(like):
+    """Trees of float64 arrays shaped like ``like``, each leaf between the smallest and the largest entry there."""
+    leaves, structure = jax.tree.flatten(like)
+    drawn = [
+        arrays.arrays(np.float64, leaf.shape, elements=st.floats(float(leaf.min()), float(leaf.max())))
+        for leaf in leaves
+    ]
+    return st.tuples(*drawn).map(lambda leaves: jax.tree.unflatten(structure, leaves))
+
+
+def vector_shapes(smallest: int = 2, largest: int = 6):
+    """Event shapes ``(entries,)``."""
+    return st.integers(smallest, largest).map(lambda entries: (entries,))
+
+
+def image_shapes(largest_side: int = 4, largest_channels: int = 3):
+    """Event shapes ``(height, width, channels)`` with even sides of at least 2."""
+    sides = st.integers(1, largest_side // 2).map(lambda half: 2 * half)
+    return st.tuples(sides, sides, st.integers(1, largest_channels))
+
+
+def depths(largest: int = 4):
+    """Numbers of layers, from 1."""
+    return st.integers(1, largest)
+
+
+def masks(event: tuple[int, ...]):
+    """Masks that fit events of this shape."""
+    entries = event[-1]
+    fitting = []
+    if entries >= 2:
+        fitting += [ChannelMask("first"), ChannelMask("second"), AlternatingMask("even"), AlternatingMask("odd")]
+    if len(event) >= 2 and np.prod(event[:-1]) >= 2:
+        fitting += [Checkerboard("even"), Checkerboard("odd")]
+    strategies = [st.sampled_from(fitting)] if fitting else []
+    if entries >= 2:
+        some = st.tuples(*[st.booleans()] * entries).filter(lambda marks: any(marks) and not all(marks))
+        strategies.append(some.map(BooleanMask))
+    return st.one_of(strategies)
+
+
+def couplings(event: tuple[int, ...], transform, conditioner):
+    """Couplings for events of this shape: a drawn mask, ``transform``, and the network ``conditioner(outputs)``."""
+
+    def build(mask: Mask) -> Coupling:
+        changed = jax.eval_shape(lambda x: mask.split(x)[1], jax.ShapeDtypeStruct((1, *event), np.float32))
+        return Coupling(mask, transform, conditioner(transform.parameters_per_element * changed.shape[-1]))
+
+    return masks(event).map(build)
+
+
+def run_at_drawn_points(subject, at, dtypes, cases: int) -> None:
+    """Call ``at(dtype, x, parameter_seed, key)`` for ``cases`` draws in every dtype; the smallest failure is raised."""
+
+    @hypothesis.seed(subject.seed)
+    @hypothesis.settings(
+        max_examples=cases,
+        database=None,
+        deadline=None,
+        phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
+        suppress_health_check=list(hypothesis.HealthCheck),
+        report_multiple_bugs=False,
+        print_blob=False,
+    )
+    @hypothesis.given(values(subject.x), st.integers(0, 99))
+    def run(x, parameter_seed):
+        drawn = (parameter_seed, *(leaf.tobytes() for leaf in jax.tree.leaves(x)))
+        for dtype in dtypes:
+            at(dtype, x, parameter_seed, (dtype, *drawn))
+
+    run()
