@@ -39,7 +39,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nvpjax.bijector import Bijector
-from nvpjax.testing_adapters_draft import from_bijx, from_distrax, from_flowjax, from_tfp
+from nvpjax.testing.adapters import from_bijx, from_distrax, from_flowjax, from_tfp
 
 
 class Peer(NamedTuple):

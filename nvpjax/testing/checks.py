@@ -30,12 +30,14 @@ class NotRun(Exception):
 def round_trip(subject: Subject, point: Point, exact: Exact, measured: Measured) -> float:
     """x against inverse(forward(x))."""
     of_x, _, _ = subject.tolerances(point, exact)
+    require(np.all(np.isfinite(of_x)), f"expected a Jacobian that can be inverted, got log|det J| = {exact.log_det}")
     return at_most(measured.x_again - rows(point.x), of_x, "x − inverse(forward(x))")
 
 
 def round_trip_of_latents(subject: Subject, point: Point, exact: Exact, measured: Measured) -> float:
     """y against forward(inverse(y))."""
     of_x, of_y, _ = subject.tolerances(point, exact)
+    require(np.all(np.isfinite(of_x)), f"expected a Jacobian that can be inverted, got log|det J| = {exact.log_det}")
     return at_most(measured.y_again - measured.y, of_y + exact.jacobian_norm * of_x, "y − forward(inverse(y))")
 
 

@@ -159,6 +159,7 @@ class Subject:
         log_det, inverse_log_det = (np.asarray(a, np.float64) for a in (log_det, inverse_log_det))
         return Measured(rows(y), log_det, rows(x_again), inverse_log_det, rows(y_again))
 
+    @np.errstate(all="ignore")  # where the Jacobian is not finite, nothing is explained: a tolerance of NaN fails
     def tolerances(self, point: Point, exact: Exact) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What rounding explains, for each row: of x after a round trip, of y = f(x), of the log-det."""
         x_scale = np.maximum(np.abs(rows(point.x)).max(axis=1), np.abs(rows(self.x)).max())
