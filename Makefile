@@ -2,12 +2,21 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: train test lint clean lock
+.PHONY: train test kit lint clean lock
 train: .venv/installed
 	$(BIN)/python -m experiments.train digits
 
+# Nearly all of the time is compilation, one core a test: so one process a core.
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadgroup
+
+# The tables of docs/: which check catches which fault, rounding, and the kit on four other libraries. In an environment
+# of its own, since what those libraries ask for is not what we pin.
+kit: .venv-peers/installed
+	.venv-peers/bin/python -m experiments.kit.mutants
+	.venv-peers/bin/python -m experiments.kit.inversion
+	.venv-peers/bin/python -m experiments.kit.far_ends
+	.venv-peers/bin/python -m experiments.kit.peers
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -22,10 +31,15 @@ lint: .venv/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
+.venv-peers/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[peers,testing]"
+	@touch $@
+
 # Anew with the newest versions; needs uv.
 lock:
 	uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate --upgrade \
 		--extra test pyproject.toml --output-file requirements.lock
 
 clean:
-	rm -rf .venv .jax_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-peers .jax_cache .pytest_cache .ruff_cache

@@ -3,7 +3,7 @@
 A bijector is an immutable description. All that is learned (``params``) or measured (``state``) is data that goes in
 and comes out of pure functions, so that jit, grad, vmap, scan and pmap apply to every bijector without exception.
 
-Read in this order: this file, ``bijectors/coupling.py``, ``models.py``, ``training.py``.
+Read in this order: this file, ``bijectors/coupling.py``, ``models/real_nvp.py``, ``training.py``.
 """
 
 from __future__ import annotations

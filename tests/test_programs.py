@@ -22,6 +22,9 @@ from experiments.config import read_config
 from experiments.data import load_images, training_batches
 from experiments.metrics import read_metrics
 
+# One process runs them all: they share a fixture that takes long.
+pytestmark = pytest.mark.xdist_group("programs")
+
 ROOT = Path(__file__).parent.parent
 STEPS = 60
 SMALL = [

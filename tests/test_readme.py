@@ -1,4 +1,4 @@
-"""Every block of the README runs."""
+"""Every block of the README runs, and of the guide to testing."""
 
 import re
 import shlex
@@ -9,21 +9,32 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
 
 
-def test_python_blocks_run_one_after_the_other(capsys):
+def blocks(page):
+    return re.findall(r"```(\w*)\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
+
+
+def output_of_python_blocks(page, capsys):
     names = {}
-    for language, block in BLOCKS:
+    for language, block in blocks(page):
         if language == "python":
-            exec(compile(block, "README.md", "exec"), names)  # our own text, to be run as a reader would
-    output = capsys.readouterr().out
+            exec(compile(block, page, "exec"), names)  # our own text, to be run as a reader would
+    return capsys.readouterr().out
+
+
+def test_python_blocks_of_the_readme_run_one_after_the_other(capsys):
+    output = output_of_python_blocks("README.md", capsys)
     nats = float(re.match(r"([\d.]+) nats", output).group(1))
-    assert 3.3 < nats < 3.9 and "(5, 2)" in output and "Report(round_trip=" in output
+    assert 3.3 < nats < 3.9 and "(5, 2)" in output and "4 checks failed" in output
+
+
+def test_python_blocks_of_the_guide_to_testing_run(capsys):
+    assert "passed   round trip" in output_of_python_blocks("docs/testing.md", capsys)
 
 
 def commands():
-    for language, block in BLOCKS:
+    for language, block in blocks("README.md"):
         if not language:
             yield from block.strip().splitlines()
 

@@ -11,6 +11,9 @@ from nvpjax.parallel import AXIS, parallel_eval_step, parallel_train_step, repli
 from nvpjax.testing import moved_from_start
 from nvpjax.training import create_train_state, make_eval_step, make_train_step
 
+# One process runs them all: they share a fixture that takes long.
+pytestmark = pytest.mark.xdist_group("training")
+
 # Without Adam's division by the gradient's own size, what the optimiser has moved is −1 x the gradient.
 OPTIMIZER = optax.sgd(1.0)
 FLOW = real_nvp(channels=1, scales=2, features=4, blocks=1, axis_name=AXIS)

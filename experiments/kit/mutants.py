@@ -1,6 +1,6 @@
 """Which check of ``nvpjax.testing`` catches which fault: a Markdown table, and an error if one goes through.
 
-    python -m experiments.kit.mutants
+python -m experiments.kit.mutants
 """
 
 from __future__ import annotations

@@ -163,6 +163,7 @@ def _run(name, check) -> CheckResult:
         return result("failed", 1, np.inf, f"{type(error).__name__}: {first_line}")
 
 
+@np.errstate(all="ignore")  # what is not finite fails a comparison, and needs no warning beside it
 def _pointwise(subject: Subject, name: str, dtypes, cases: int) -> tuple[float, int]:
     """Run a pointwise check at the example and at drawn points, in every dtype."""
     shares = []
