@@ -2,9 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import nvpjax
+from nvpjax.testing import moved_from_start
 
 
 @pytest.mark.parametrize(
@@ -44,3 +46,39 @@ def test_learned_prior_adds_one_coupling_to_every_scale_but_the_last():
         return 9 * i * d + d + d**2 + 2 * d + n * (19 * d**2 + 6 * d) + d + d * o + 2 * o + i // 2 + 1
 
     assert sizes[1] - sizes[0] == network(4, 8, 4) + network(8, 16, 8)
+
+
+@pytest.mark.parametrize(
+    ("flow", "event"),
+    [
+        (nvpjax.nice(3, hidden=(8,)), (3,)),
+        (nvpjax.maf(layers=2, hidden=(8,)), (3,)),
+        (nvpjax.iaf(layers=2, hidden=(8,)), (3,)),
+        (nvpjax.spline_coupling(3, layers=2, hidden=(8,)), (3,)),
+        (nvpjax.glow(1, levels=2, steps=1, features=2), (4, 4, 1)),
+    ],
+    ids=["nice", "maf", "iaf", "spline_coupling", "glow"],
+)
+def test_samples_of_a_model_have_the_density_it_claims(flow, event):
+    example = jax.random.uniform(jax.random.key(1), (16, *event))
+    params, state = jax.jit(flow.init)(jax.random.key(0), example)
+    params = moved_from_start(jax.random.key(2), params, 0.1)
+    draw = jax.jit(lambda key: flow.sample_and_log_prob(key, params, state, (4, *event)))
+    x, claimed = draw(jax.random.key(3))
+    log_prob, _ = jax.jit(flow.log_prob)(params, state, x)
+    assert x.shape == (4, *event)
+    np.testing.assert_allclose(log_prob, claimed, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: nvpjax.nice(1),
+        lambda: nvpjax.glow(0),
+        lambda: nvpjax.spline_coupling(1),
+        lambda: nvpjax.maf(layers=0),
+    ],
+)
+def test_sizes_that_make_no_model_are_refused(build):
+    with pytest.raises(ValueError, match="expected"):
+        build()
