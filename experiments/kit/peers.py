@@ -3,7 +3,7 @@
     pip install ".[peers]"
     python -m experiments.kit.peers [--library distrax flowjax bijx tfp] [--cases 5]
 
-What a library calls a bijector passes through a thin adapter, in float32, without changes. A failure is a place to
+What a library calls a bijector passes through a thin adapter, in float32 and float64, without changes. A failure is a place to
 look, not a verdict: ``docs/peers.md`` says for each what was found, with a reproduction without the kit.
 """
 
@@ -23,6 +23,10 @@ CHECKED = tuple(check for check in CHECKS if check != "value")
 """All checks but that of equality: foreign bijectors hold arrays, and do not claim to be values."""
 
 
+LAYERS = 8
+"""As many elementary bijectors as the deepest of the table is made of: generous to all others."""
+
+
 @dataclass(frozen=True)
 class Options:
     library: tuple[str, ...] = ("distrax", "flowjax", "bijx", "tfp")
@@ -36,8 +40,17 @@ def examine(peer: Peer, cases: int) -> list[tuple[str, str]]:
     example = np.random.default_rng(0).uniform(peer.low, peer.high, (4, *peer.event)).astype(np.float32)
     try:
         bijector = peer.build()
+        with jax.enable_x64(True):  # what it holds is made in float64, and so is the reference
+            in_float64 = peer.build()
         report = examine_bijector(
-            bijector, example, dtypes=("float32",), domain=peer.domain, checks=CHECKED, cases=cases
+            bijector,
+            example,
+            dtypes=("float32", "float64"),
+            domain=peer.domain,
+            checks=CHECKED,
+            cases=cases,
+            in_float64=in_float64,
+            layers=LAYERS,
         )
     except Exception as error:  # one that cannot even be built is a line of the table
         return [("build", f"{type(error).__name__}: {str(error).splitlines()[0]}")]

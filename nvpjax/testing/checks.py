@@ -87,9 +87,10 @@ def shapes(subject: Subject, options) -> float:
     """Batch axis kept; log_det of shape (batch,) and at least float32; x's shape and dtype after a round trip."""
     for dtype in options.dtypes:
         point = subject.point(dtype)
+        bijector = subject.in_float64 if dtype == "float64" else subject.bijector
         with jax.enable_x64(dtype == "float64"):
-            y, log_det, state = jax.eval_shape(subject.bijector.forward, *point[1:])
-            x, inverse_log_det = jax.eval_shape(subject.bijector.inverse, *point[1:3], y, point.context)
+            y, log_det, state = jax.eval_shape(bijector.forward, *point[1:])
+            x, inverse_log_det = jax.eval_shape(bijector.inverse, *point[1:3], y, point.context)
         for a in (log_det, inverse_log_det):
             require(
                 a.shape == (subject.batch,) and a.dtype == jnp.promote_types(dtype, "float32"),
@@ -168,12 +169,12 @@ def grad(subject: Subject, options) -> float:
     """
     point = subject.point("float64")
     with jax.enable_x64(True):
-        y = jax.tree.map(np.asarray, subject.forward(*point[1:])[0])
+        y = jax.tree.map(np.asarray, subject.wide_forward(*point[1:])[0])
     forward = _gradient_error(
-        lambda params, x: subject.bijector.forward(params, point.state, x, point.context)[:2], point.params, point.x
+        lambda params, x: subject.in_float64.forward(params, point.state, x, point.context)[:2], point.params, point.x
     )
     inverse = _gradient_error(
-        lambda params, y: subject.bijector.inverse(params, point.state, y, point.context), point.params, y
+        lambda params, y: subject.in_float64.inverse(params, point.state, y, point.context), point.params, y
     )
     return max(at_most(*forward, "gradient of forward"), at_most(*inverse, "gradient of inverse"))
 
@@ -241,18 +242,18 @@ def training_mode(subject: Subject, options) -> float:
     exact = subject.exact(point)
     of_x, of_y, of_log_det = (allowed.max() for allowed in subject.tolerances(point, exact))
     with jax.enable_x64(True):
-        y, log_det, state = subject.forward(*point[1:], train=True)
+        y, log_det, state = subject.wide_forward(*point[1:], train=True)
         require(_form(state) == _form(point.state), f"expected state to keep its form in training, got {_form(state)}")
-        x_again, inverse_log_det = subject.inverse(point.params, state, y, point.context, train=True)
+        x_again, inverse_log_det = subject.wide_inverse(point.params, state, y, point.context, train=True)
 
         def step(state, _):
-            return subject.bijector.forward(point.params, state, point.x, point.context, train=True)[2], None
+            return subject.in_float64.forward(point.params, state, point.x, point.context, train=True)[2], None
 
         settled, _ = jax.jit(lambda state: jax.lax.scan(step, state, length=400))(
             jax.tree.map(jnp.asarray, point.state)
         )
-        y_train, log_det_train, _ = subject.forward(point.params, settled, point.x, point.context, train=True)
-        y_eval, log_det_eval, _ = subject.forward(point.params, settled, point.x, point.context)
+        y_train, log_det_train, _ = subject.wide_forward(point.params, settled, point.x, point.context, train=True)
+        y_eval, log_det_eval, _ = subject.wide_forward(point.params, settled, point.x, point.context)
     # After 400 steps on one batch an average with momentum 0.9 is the batch's own to 1e-18, with 0.99 to 2 percent.
     return max(
         at_most(rows(x_again) - rows(point.x), of_x, "x − inverse(forward(x)) in training mode"),
@@ -284,7 +285,7 @@ def far_ends(subject: Subject, options) -> float:
         wide = Point("float64", *jax.tree.map(_widened, (point.params, point.state, x, point.context)))
         exact = subject.exact(wide)
         with jax.enable_x64(True):
-            truth = np.asarray(subject.forward(*wide[1:])[1])
+            truth = np.asarray(subject.wide_forward(*wide[1:])[1])
         gradient_norm = np.where(np.isfinite(exact.log_det_gradient_norm), exact.log_det_gradient_norm, np.inf)
         allowed = log_det_tolerance("float32", subject.layers, exact.y.shape[1], truth, abs(place), gradient_norm)
         # Further out the Jacobian itself has no digits left: 1 − tanh² rounds to 0 or to an epsilon, in float64 too.
@@ -314,7 +315,7 @@ def density(subject: Subject, options) -> float:
     def mapped(x):
         with jax.enable_x64(True):
             repeated = jax.tree.map(lambda a: np.repeat(a, len(x), axis=0), context)
-            y, log_det, _ = subject.forward(point.params, point.state, x, repeated)
+            y, log_det, _ = subject.wide_forward(point.params, point.state, x, repeated)
         return np.asarray(y), np.asarray(log_det)
 
     def integral(steps):

@@ -84,6 +84,8 @@ def examine_bijector(
     checks: Collection[str] = CHECKS,
     parameter_noise: float = 0.3,
     train_steps: int = 2,
+    in_float64: Bijector | None = None,
+    layers: int | None = None,
 ) -> Report:
     """Run the checks on a bijector and report, without raising: what passed, what failed and where, what was not run.
 
@@ -103,6 +105,8 @@ def examine_bijector(
         checks: names from ``CHECKS``.
         parameter_noise: standard deviation of the noise on parameters.
         train_steps: forward passes in training mode that the state comes from.
+        in_float64: the same bijector for float64, where it holds arrays of its own, as foreign ones do.
+        layers: how many elementary bijectors it is made of, where they cannot be counted, as inside a foreign one.
 
     >>> import jax.numpy as jnp
     >>> from nvpjax import Softplus
@@ -115,7 +119,7 @@ def examine_bijector(
         raise ValueError(f"examine_bijector: expected checks among {CHECKS}, got {unknown}.")
     started = time.perf_counter()
     options = Options(tuple(dtypes), domain, parallel, axis_name)
-    subject = Subject(bijector, example, context, seed, parameter_noise, train_steps)
+    subject = Subject(bijector, example, context, seed, parameter_noise, train_steps, in_float64, layers)
     results = []
     for name in CHECKS:
         if name in checks:

@@ -60,13 +60,14 @@ class Subject:
     is measured comes from ``train_steps`` forward passes in training mode on the example.
     """
 
-    def __init__(self, bijector, example, context, seed, parameter_noise, train_steps):
+    def __init__(self, bijector, example, context, seed, parameter_noise, train_steps, in_float64, layers):
         self.bijector, self.seed, self.parameter_noise = bijector, seed, parameter_noise
-        self.layers = number_of_layers(bijector)
+        self.in_float64 = bijector if in_float64 is None else in_float64
+        self.layers = number_of_layers(bijector) if layers is None else layers
         self.x, self.context = (jax.tree.map(lambda a: np.asarray(a, np.float64), tree) for tree in (example, context))
         self.batch = len(jax.tree.leaves(self.x)[0])
-        self.forward = jax.jit(bijector.forward, static_argnames="train")
-        self.inverse = jax.jit(bijector.inverse, static_argnames="train")
+        self.forward, self.inverse = _programs(bijector)
+        self.wide_forward, self.wide_inverse = _programs(self.in_float64)
         narrow = jax.tree.map(lambda a: a.astype(np.float32), (self.x, self.context))
         params, state = jax.jit(bijector.init)(jax.random.key(seed), *narrow)
         self.start = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
@@ -75,7 +76,7 @@ class Subject:
             with jax.enable_x64(True):
                 for _ in range(train_steps):
                     moved = self._moved(seed)
-                    self.state = self.forward(moved, self.state, self.x, self.context, train=True)[2]
+                    self.state = self.wide_forward(moved, self.state, self.x, self.context, train=True)[2]
             self.state = jax.tree.map(np.asarray, self.state)
         self._results: dict[Any, tuple[Exact, Measured]] = {}
 
@@ -139,7 +140,7 @@ class Subject:
             flat_x, restore = ravel_pytree(x)
 
             def forward(flat_x):
-                y, log_det, _ = self.bijector.forward(params, state, restore(flat_x), context)
+                y, log_det, _ = self.in_float64.forward(params, state, restore(flat_x), context)
                 flat_y = ravel_pytree(y)[0]
                 return (flat_y, log_det[0]), flat_y
 
@@ -149,13 +150,15 @@ class Subject:
         return jax.jit(jax.vmap(example, in_axes=(None, None, 0, 0)))
 
     def measured(self, point: Point) -> Measured:
-        with jax.enable_x64(point.dtype == "float64"):
-            y, log_det, _ = self.forward(*point[1:])
-            x_again, inverse_log_det = self.inverse(point.params, point.state, y, point.context)
+        wide = point.dtype == "float64"
+        forward, inverse = (self.wide_forward, self.wide_inverse) if wide else (self.forward, self.inverse)
+        with jax.enable_x64(wide):
+            y, log_det, _ = forward(*point[1:])
+            x_again, inverse_log_det = inverse(point.params, point.state, y, point.context)
             # Back in the range of the example, where rounding has left it: how far it was is the round trip's to judge,
             # and beyond its domain forward has no value.
             x_inside = jax.tree.map(lambda a, like: inside(np.asarray(a), like, point.dtype), x_again, self.x)
-            y_again, _, _ = self.forward(point.params, point.state, x_inside, point.context)
+            y_again, _, _ = forward(point.params, point.state, x_inside, point.context)
         log_det, inverse_log_det = (np.asarray(a, np.float64) for a in (log_det, inverse_log_det))
         return Measured(rows(y), log_det, rows(x_again), inverse_log_det, rows(y_again))
 
@@ -177,6 +180,10 @@ class Subject:
     @cached_property
     def _example_y_scale(self) -> float:
         return float(np.abs(self.exact(self.point("float64")).y).max())
+
+
+def _programs(bijector: Bijector):
+    return jax.jit(bijector.forward, static_argnames="train"), jax.jit(bijector.inverse, static_argnames="train")
 
 
 def rows(tree: PyTree) -> np.ndarray:
