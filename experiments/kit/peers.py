@@ -3,8 +3,8 @@
     pip install ".[peers]"
     python -m experiments.kit.peers [--library distrax flowjax bijx tfp] [--cases 5]
 
-What a library calls a bijector passes through a thin adapter, in float32 and float64, without changes. A failure is a place to
-look, not a verdict: ``docs/peers.md`` says for each what was found, with a reproduction without the kit.
+What a library calls a bijector passes through a thin adapter, in float32 and float64, without changes. A failure is a
+place to look, not a verdict: ``docs/peers.md`` says for each what was found, with a reproduction without the kit.
 """
 
 from __future__ import annotations

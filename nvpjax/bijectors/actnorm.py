@@ -19,7 +19,7 @@ class ActNorm(Bijector):
 
     b and s are parameters like any other: they are measured in ``init`` once, and what is restored from a checkpoint is
     never measured again. Give ``init`` a real batch, of some hundred positions or more. A channel that does not vary in
-    that batch keeps s = 0.
+    that batch, by more than its mean rounds, keeps s = 0.
 
     Args: ``axis_name``: the pmap axis. ``init`` then runs inside pmap (``nvpjax.parallel.parallel_init``) and measures
     the global batch; without it, ``init`` measures the batch it is given.
@@ -50,7 +50,8 @@ class ActNorm(Bijector):
         x = x.astype(log_det_dtype(x)).reshape(-1, x.shape[-1])
         mean = self._over_devices(jnp.mean(x, axis=0))
         variance = self._over_devices(jnp.mean(jnp.square(x - mean), axis=0))
-        varies = variance > 0
+        # The mean of copies of a number need not be that number: below this, what was measured is rounding.
+        varies = variance > jnp.square(16 * jnp.finfo(mean.dtype).eps * mean)
         return mean, jnp.where(varies, 0.5 * jnp.log(jnp.where(varies, variance, 1)), 0)
 
     def _over_devices(self, moment):

@@ -182,7 +182,7 @@ class Subject:
         return float(np.abs(self.exact(self.point("float64")).y).max())
 
 
-def _programs(bijector: Bijector):
+def _programs(bijector):
     return jax.jit(bijector.forward, static_argnames="train"), jax.jit(bijector.inverse, static_argnames="train")
 
 

@@ -1,0 +1,92 @@
+"""Masked networks, and the layers that transform entry by entry."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nvpjax import Affine, Autoregressive
+from nvpjax.nets import MADE, FlaxConditioner
+from nvpjax.testing import moved_from_start
+
+
+def network(hidden, outputs_per_input=2):
+    return FlaxConditioner(MADE(hidden, outputs_per_input, activation=jnp.tanh))
+
+
+@pytest.mark.parametrize("hidden, context_entries", [((9,), 0), ((8, 7), 2), ((2,), 2)], ids=str)
+def test_made_sees_the_entries_before_and_no_others(hidden, context_entries):
+    entries, numbers = 4, 3
+    made = network(hidden, numbers)
+    x = jax.random.normal(jax.random.key(0), (1, entries))
+    context = jax.random.normal(jax.random.key(1), (1, context_entries)) if context_entries else None
+    params, state = made.init(jax.random.key(2), x, context)
+    params = moved_from_start(jax.random.key(3), params, 1.0)
+
+    def theta(x, context):
+        return made.apply(params, state, x, context)[0].reshape(numbers, entries)
+
+    jacobian = np.asarray(jax.jit(jax.jacobian(theta))(x, context))[:, :, 0]
+    assert np.all(jacobian[:, ~np.tri(entries, k=-1, dtype=bool)] == 0)
+    if hidden != (2,):  # two hidden units of degrees 1 and 2 cannot tell entry 4 of entry 3
+        assert np.all(jacobian[:, np.tri(entries, k=-1, dtype=bool)] != 0)
+    if context_entries:
+        assert np.all(np.asarray(jax.jit(jax.jacobian(theta, argnums=1))(x, context)) != 0)
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """A conditioner with state."""
+
+    def init(self, key, x, context=None):
+        return (), {"mean": jnp.mean(x)}
+
+    def apply(self, params, state, x, context=None, *, train=False):
+        return jnp.zeros((len(x), 2 * x.shape[1])), state
+
+
+@pytest.mark.parametrize(
+    "conditioner, shape, message",
+    [
+        (Measuring(), (2, 3), r"expected a conditioner without state, got Measuring\(\)"),
+        (
+            network((4,), 1),
+            (2, 3),
+            r"give \(2, 6\) for x \(2, 3\), got \(2, 3\): Affine takes 2 numbers for each entry",
+        ),
+        (network((4,)), (2, 3, 3), r"expected shape \(batch, entries\), got \(2, 3, 3\). Put Reshape before it"),
+    ],
+)
+def test_unfit_conditioners_and_events_are_refused(conditioner, shape, message):
+    with pytest.raises(ValueError, match=f"Autoregressive: .*{message}"):
+        Autoregressive(Affine(), conditioner).init(jax.random.key(0), jnp.zeros(shape))
+
+
+def test_inverse_takes_a_program_that_does_not_grow_with_the_entries():
+    layer = Autoregressive(Affine(), network((4,)))
+
+    def lines(entries):
+        y = jnp.zeros((2, entries))
+        params, state = jax.eval_shape(layer.init, jax.random.key(0), y)
+        text = jax.jit(layer.inverse).lower(params, state, y).as_text()
+        assert "while" in text
+        return text.count("\n")
+
+    assert lines(3) == lines(40)
+
+
+def test_inverse_is_the_paper_s_loop_over_entries():
+    layer = Autoregressive(Affine(), network((6,)))
+    y = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    params, state = layer.init(jax.random.key(0), y)
+    params = moved_from_start(jax.random.key(1), params)
+    x, log_det = np.zeros_like(y), np.zeros(3)
+    for i in range(4):
+        theta, _ = layer.conditioner.apply(params["conditioner"], state, jnp.asarray(x))
+        t, s = theta[:, i], params["transform"]["scale"] * np.tanh(theta[:, 4 + i])
+        x[:, i], log_det = y[:, i] * np.exp(-s) - t, log_det - s
+    found, claimed = jax.jit(layer.inverse)(params, state, y)
+    np.testing.assert_allclose(found, x, atol=1e-5)
+    np.testing.assert_allclose(claimed, log_det, atol=1e-5)

@@ -1,0 +1,131 @@
+"""Base distributions against scipy, and those of other libraries as bases."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special, stats
+
+from nvpjax import Chain, DiagonalNormal, Flow, NormalMixture, StandardNormal, Uniform
+from nvpjax.testing import moved_from_start
+
+KEY = jax.random.key(0)
+NUMBER = 20_000
+
+
+def numbers(*shape, seed=0, size=1.0):
+    return (size * np.random.default_rng(seed).normal(size=shape)).astype(np.float32)
+
+
+def check_moments(draws, mean, std):
+    """To five standard errors; that of a variance from the draws themselves."""
+    draws = np.asarray(draws, np.float64)
+    assert np.all(abs(draws.mean(axis=0) - mean) < 5 * std / np.sqrt(len(draws)))
+    squares = np.square(draws - mean)
+    assert np.all(abs(squares.mean(axis=0) - np.square(std)) < 5 * squares.std(axis=0) / np.sqrt(len(draws)))
+
+
+def test_standard_normal_over_a_tree():
+    z = {"a": numbers(4, 3, size=4), "b": numbers(4, 2, 2, seed=1)}
+    expected = stats.norm.logpdf(z["a"]).sum(axis=1) + stats.norm.logpdf(z["b"]).sum(axis=(1, 2))
+    np.testing.assert_allclose(StandardNormal().log_prob((), z), expected, rtol=1e-5)
+    draws = StandardNormal().sample(KEY, (), (jnp.zeros((NUMBER, 2)), jnp.zeros((NUMBER, 2))))
+    check_moments(np.concatenate(draws, axis=1), np.zeros(4), np.ones(4))
+    assert abs(np.corrcoef(draws[0][:, 0], draws[1][:, 0])[0, 1]) < 0.04  # leaves do not share their noise
+
+
+def test_diagonal_normal_over_a_tree():
+    z = (numbers(4, 3, size=4), numbers(4, 2, 2, seed=1))
+    params = DiagonalNormal().init(KEY, z)
+    np.testing.assert_allclose(DiagonalNormal().log_prob(params, z), StandardNormal().log_prob((), z), rtol=1e-6)
+    params = moved_from_start(KEY, params, 1.0)
+    (m, n), (s, t) = params["mean"], map(np.exp, params["log_scale"])
+    expected = stats.norm.logpdf(z[0], m, s).sum(axis=1) + stats.norm.logpdf(z[1], n, t).sum(axis=(1, 2))
+    np.testing.assert_allclose(DiagonalNormal().log_prob(params, z), expected, rtol=1e-5)
+    like = tuple(jax.ShapeDtypeStruct((NUMBER, *leaf.shape[1:]), jnp.float32) for leaf in z)
+    draws = DiagonalNormal().sample(KEY, params, like)
+    check_moments(draws[0], m, s)
+    check_moments(draws[1], n, t)
+
+
+def test_normal_mixture():
+    z, mixture = numbers(5, 2, 3, size=2), NormalMixture(3)
+    params = mixture.init(KEY, z)
+    means = np.asarray(params["mean"]).reshape(3, -1)
+    assert len(np.unique(means[:, 0])) == 3
+    params = moved_from_start(jax.random.key(1), params, 0.7)
+    weights, mean, std = special.softmax(params["logits"]), params["mean"], np.exp(params["log_scale"])
+    each = np.stack([stats.norm.logpdf(z, m, s).sum(axis=(1, 2)) for m, s in zip(mean, std)])
+    expected = special.logsumexp(each + np.log(weights)[:, None], axis=0)
+    np.testing.assert_allclose(jax.jit(mixture.log_prob)(params, z), expected, rtol=1e-5)
+
+    draws = jax.jit(mixture.sample)(KEY, params, jnp.zeros((NUMBER, 2, 3)))
+    mean_of_all = np.tensordot(weights, mean, 1)
+    second_moment = np.tensordot(weights, np.square(std) + np.square(mean), 1)
+    check_moments(draws, mean_of_all, np.sqrt(second_moment - np.square(mean_of_all)))
+    # One component an example, not one an entry: entries of an example hang together.
+    product = np.tensordot(weights, mean[:, 0, 0] * mean[:, 1, 1], 1)
+    products = np.asarray(draws[:, 0, 0] * draws[:, 1, 1], np.float64)
+    assert abs(products.mean() - product) < 5 * products.std() / np.sqrt(NUMBER)
+    assert abs(product - mean_of_all[0, 0] * mean_of_all[1, 1]) > 10 * products.std() / np.sqrt(NUMBER)
+
+
+def test_uniform_and_its_ends():
+    uniform, z = Uniform(-1.0, 3.0), np.float32([[-1.0, 2.9], [3.0, 0.0], [-1.1, 0.0], [0.0, 1.0]])
+    expected = stats.uniform.logpdf(z, -1, 4).sum(axis=1)
+    expected[1] = -np.inf  # half open: 3 is outside
+    np.testing.assert_allclose(uniform.log_prob((), z), expected, rtol=1e-6)
+    draws = uniform.sample(KEY, (), jax.ShapeDtypeStruct((NUMBER, 2), jnp.float32))
+    check_moments(draws, np.ones(2), np.full(2, 4 / np.sqrt(12)))
+    assert np.min(draws) >= -1 and np.max(draws) < 3
+    with pytest.raises(ValueError, match="Uniform: expected low < high"):
+        Uniform(1.0, 1.0)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Distributions of other libraries
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class Foreign:
+    """An exponential of rate 2 as distrax and TFP would give it, without being of theirs."""
+
+    def __init__(self, batch_shape=(), event_shape=()):
+        self.batch_shape, self.event_shape = batch_shape, event_shape
+
+    def log_prob(self, z):
+        own = tuple(range(z.ndim - len(self.event_shape), z.ndim))
+        return jnp.sum(jnp.log(2.0) - 2 * z, axis=own)
+
+    def sample(self, sample_shape, seed):
+        return jax.random.exponential(seed, (*sample_shape, *self.batch_shape, *self.event_shape)) / 2
+
+
+@pytest.mark.parametrize("batch, event", [((), ()), ((3,), ()), ((), (3,)), ((2,), (3,)), ((), (2, 3))])
+def test_a_foreign_distribution_is_a_base(batch, event):
+    flow = Flow(Chain(()), Foreign(batch, event))
+    x = abs(numbers(4, 2, 3))
+    params, state = flow.init(KEY, x)
+    log_prob, _ = flow.log_prob(params, state, x)
+    np.testing.assert_allclose(log_prob, stats.expon.logpdf(x, scale=0.5).sum(axis=(1, 2)), rtol=1e-5)
+    draws = flow.sample(KEY, params, state, (NUMBER, 2, 3))
+    assert draws.shape == (NUMBER, 2, 3)
+    check_moments(draws, np.full((2, 3), 0.5), np.full((2, 3), 0.5))
+
+
+@pytest.mark.parametrize("batch, event", [((), (2,)), ((4,), (2, 3)), ((3,), (2,)), ((1,), ())])
+def test_a_foreign_distribution_of_another_shape_is_refused(batch, event):
+    own = str((*batch, *event)).replace("(", r"\(").replace(")", r"\)")
+    with pytest.raises(ValueError, match=rf"the latents' last axes, got {own} for latents of shape \(4, 2, 3\)"):
+        Flow(Chain(()), Foreign(batch, event)).init(KEY, jnp.zeros((4, 2, 3)))
+
+
+def test_an_object_that_is_no_distribution_is_refused():
+    with pytest.raises(TypeError, match=r"Flow: expected a base .* lacks log_prob, sample, batch_shape, event_shape"):
+        Flow(Chain(()), object())
+
+
+@pytest.mark.parametrize("base, name", [(NormalMixture(2), "NormalMixture"), (Foreign(), "ForeignDistribution")])
+def test_trees_are_refused_where_one_array_is_needed(base, name):
+    with pytest.raises(TypeError, match=f"{name}: expected latents that are one array, got a tree of 2"):
+        Flow(Chain(()), base).init(KEY, (jnp.zeros((1, 2)), jnp.zeros((1, 3))))
