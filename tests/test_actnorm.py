@@ -42,12 +42,11 @@ def test_other_data_go_through_what_init_measured():
         np.testing.assert_allclose(log_det, np.full(5, -np.log(x.std(axis=0)).sum()), rtol=1e-5)
         np.testing.assert_allclose(ActNorm().inverse(restored, state, y, train=train)[0], other, atol=1e-5)
         assert not jax.tree.leaves(after)
-    assert all(np.array_equal(restored[name], params[name]) for name in params)
 
 
 @pytest.mark.parametrize("rows", [8, 300])
 def test_a_constant_channel_keeps_scale_1(rows):
-    # No mean of copies of 0.1 or −1/3 need be that number in floating point: no variance measured there is real.
+    # In floating point the mean of many 0.1 need not be 0.1, and a variance about it is rounding alone.
     constants = np.float32([5, 0.1, -1 / 3, 1e4 / 7])
     x = np.concatenate([batch(rows, 1), np.broadcast_to(constants, (rows, 4))], axis=1)
     params, state = ActNorm().init(jax.random.key(0), x)

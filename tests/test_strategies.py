@@ -19,7 +19,7 @@ def network(outputs):
     return FlaxConditioner(MLP((4,), outputs, activation=jnp.tanh))
 
 
-@settings(deadline=None, max_examples=8, derandomize=True, database=None)
+@settings(deadline=None, max_examples=6, derandomize=True, database=None)
 @given(st.data())
 def test_random_chains_of_couplings_are_invertible(data):
     event = data.draw(EVENTS)
