@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.linalg
 
 from nvpjax import Householder, Linear, LULinear, RandomPermutation, Triangular
 from nvpjax.testing import moved_from_start
@@ -54,16 +53,6 @@ def test_lu_linear_is_the_product_of_its_factors():
     w, log_det = matrix_of(LULinear(), params, state)
     np.testing.assert_allclose(w, p @ lower @ upper, atol=1e-5)
     np.testing.assert_allclose(log_det, np.linalg.slogdet(w)[1], atol=1e-5)
-
-
-def test_lu_linear_starts_with_scipys_factors_of_its_matrix():
-    params, state = started(LULinear(), seed=1, moved=False)
-    assert not np.array_equal(state["permutation"], np.argsort(state["permutation"]))
-    p, lower, upper = scipy.linalg.lu(matrix_of(LULinear(), params, state)[0])
-    assert np.array_equal(np.eye(CHANNELS)[state["permutation"]], p)
-    np.testing.assert_allclose(params["lower"], np.tril(lower, -1), atol=1e-5)
-    np.testing.assert_allclose(params["upper"], np.triu(upper, 1), atol=1e-5)
-    np.testing.assert_allclose(state["sign"] * np.exp(params["log_scale"]), np.diag(upper), atol=1e-5)
 
 
 @pytest.mark.parametrize("lower", [True, False])
