@@ -111,8 +111,11 @@ def test_values_against_scipy(name):
     )
 
 
-@pytest.mark.parametrize("name, derivative", [("arctanh", lambda y: (sech(y) ** 2).ln())])
-def test_log_derivative_of_the_inverse_where_x_has_rounded_to_the_end_of_its_domain(name, derivative):
+@pytest.mark.parametrize(
+    "name, derivative",
+    [("arctanh", lambda y: (sech(y) ** 2).ln()), ("log", lambda y: y), ("arcsinh", lambda y: -sech(y).ln())],
+)
+def test_log_derivative_of_the_inverse_where_x_has_rounded_to_its_end_or_overflown(name, derivative):
     bijector = CASES[name].bijector
     np.testing.assert_allclose(bijector.inverse((), (), LINE[:, None])[1], exactly(derivative, LINE), 1e-5, 1e-6)
 

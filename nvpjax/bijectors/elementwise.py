@@ -101,6 +101,9 @@ class Log(Elementwise):
     def log_derivative(self, x):
         return -jnp.log(x)
 
+    def inverse_and_log_det(self, params, y, context):
+        return jnp.exp(y), sum_over_event(y)  # from y: exp(y) overflows far out
+
 
 @dataclass(frozen=True)
 class Softplus(Elementwise):
@@ -202,6 +205,9 @@ class Arcsinh(Elementwise):
 
     def log_derivative(self, x):
         return -jnp.log(jnp.hypot(x, jnp.ones_like(x)))
+
+    def inverse_and_log_det(self, params, y, context):
+        return jnp.sinh(y), sum_over_event(_log_cosh(y))  # from y: sinh(y) overflows far out
 
 
 @dataclass(frozen=True)
