@@ -24,6 +24,7 @@ def test_all_checks(name, check_bijector):
         domain=entry.domain,
         parallel=entry.parallel,
     )
+    jax.clear_caches()  # the compiled programs of them all would fill gigabytes
 
 
 @pytest.mark.parametrize(
