@@ -16,3 +16,8 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
 
 pytest_plugins = ["nvpjax.testing.plugin"]
+
+
+def pytest_collection_modifyitems(items):
+    # What runs in one process from end to end goes first: at the end it would keep the others waiting.
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)

@@ -37,3 +37,9 @@ def test_failure_names_the_check_the_smallest_example_and_the_seed():
 def test_unknown_checks_are_refused():
     with pytest.raises(ValueError, match="expected checks among"):
         examine(COUPLING, checks=("speed",))
+
+
+@pytest.mark.parametrize("example", [np.float32(1), np.zeros((0, 2)), (np.zeros((2, 1)), np.zeros((3, 1)))])
+def test_examples_without_a_batch_are_refused(example):
+    with pytest.raises(ValueError, match=r"expected an example of arrays \(batch, \*event\)"):
+        examine_bijector(COUPLING, example)

@@ -147,7 +147,7 @@ ZOO: dict[str, Entry] = {
     "affine, checkerboard": Entry(residual_coupling(), (2, 2, 2), parallel=residual_coupling("devices")),
     "affine, checkerboard of a line": Entry(Coupling(odd, Affine(), mlp(2)), (4, 1)),
     "paper affine": Entry(vector_coupling(PaperAffine(), second), (2,)),
-    "paper affine, odd sides": Entry(Coupling(odd, PaperAffine(), residual(2, True)), (3, 5, 1)),
+    "paper affine, odd sides": Entry(Coupling(odd, PaperAffine(), FlaxConditioner(ConvolutionNet(4, 2))), (3, 5, 1)),
     "spline": Entry(vector_coupling(spline), (2,), -5.0, 5.0),
     "spline, context": Entry(vector_coupling(spline, second), (3,), context=2),
     "logistic mixture": Entry(vector_coupling(mixture), (2,), domain=NEAR),
@@ -227,7 +227,7 @@ ZOO: dict[str, Entry] = {
     "multi-scale": Entry(MultiScale((Chain((Scale(), OrderedSqueeze())), Scale())), (4, 4, 1)),
     # Models
     "real_nvp": Entry(
-        nvpjax.real_nvp(2, features=2, blocks=1, learned_prior=True, lag=0.5).bijector,
+        nvpjax.real_nvp(2, features=2, blocks=0, learned_prior=True, lag=0.5).bijector,
         (4, 4, 2),
         *UNIT,
         domain=UNIT,
@@ -240,7 +240,7 @@ ZOO: dict[str, Entry] = {
     "iaf": Entry(nvpjax.iaf(layers=2, hidden=(8,)).bijector, (2,)),
     "spline_coupling": Entry(nvpjax.spline_coupling(2, layers=2, hidden=(8,), bins=4).bijector, (2,)),
     "flow_plus_plus": Entry(
-        nvpjax.flow_plus_plus(1, couplings=(1, 1, 1), features=2, blocks=1, components=2, heads=1).bijector,
+        nvpjax.flow_plus_plus(1, couplings=(1, 1, 1), features=2, blocks=1, components=2, heads=0).bijector,
         (2, 4, 1),
         *UNIT,
         domain=UNIT,

@@ -65,7 +65,13 @@ class Subject:
         self.in_float64 = bijector if in_float64 is None else in_float64
         self.layers = number_of_layers(bijector) if layers is None else layers
         self.x, self.context = (jax.tree.map(lambda a: np.asarray(a, np.float64), tree) for tree in (example, context))
-        self.batch = len(jax.tree.leaves(self.x)[0])
+        shapes = [leaf.shape for leaf in jax.tree.leaves(self.x)]
+        if not shapes or any(not shape or shape[0] != shapes[0][0] or 0 in shape for shape in shapes):
+            raise ValueError(
+                f"examine_bijector: expected an example of arrays (batch, *event), all of one batch size, none empty, "
+                f"got shapes {shapes}. For one event x, give x[None]."
+            )
+        self.batch = shapes[0][0]
         self.forward, self.inverse = _programs(bijector)
         self.wide_forward, self.wide_inverse = _programs(self.in_float64)
         narrow = jax.tree.map(lambda a: a.astype(np.float32), (self.x, self.context))
