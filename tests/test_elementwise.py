@@ -120,6 +120,13 @@ def test_log_derivative_of_the_inverse_where_x_has_rounded_to_its_end_or_overflo
     np.testing.assert_allclose(bijector.inverse((), (), LINE[:, None])[1], exactly(derivative, LINE), 1e-5, 1e-6)
 
 
+@pytest.mark.parametrize("exponent", [0.5, -1.0, 3.0])
+def test_log_derivative_of_the_inverse_power_where_x_over_or_underflows(exponent):
+    y = np.float32([1e-37, 1e-30, 1.0, 1e30, 1e38])
+    expected = -np.log(abs(exponent)) - (1 - 1 / exponent) * np.log(y.astype(np.float64))
+    np.testing.assert_allclose(Power(exponent).inverse((), (), y[:, None])[1], expected, rtol=1e-5)
+
+
 def test_scale_and_shift_learn_one_number_an_entry():
     generator = np.random.default_rng(0)
     x, numbers = generator.normal(size=(4, 3, 2)).astype(np.float32), generator.normal(size=(3, 2)).astype(np.float32)

@@ -37,7 +37,8 @@ from nvpjax.testing.adapters import from_distrax, from_flowjax
 
 HALF, WIDTH = 4, 16
 HEAD = (
-    "| chain | library | median | 99.9 % | worst | ‖J⁻¹‖ median | ‖J⁻¹‖ worst | worst, of what y's rounding explains |"
+    "| chain | library | median | 99.9 % | worst | ‖J⁻¹‖ median | ‖J⁻¹‖ of the 100 worst "
+    "| worst, of what y's rounding explains |"
 )
 
 

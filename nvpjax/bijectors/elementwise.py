@@ -232,6 +232,11 @@ class Power(Elementwise):
     def log_derivative(self, x):
         return np.log(abs(self.exponent)) + (self.exponent - 1) * jnp.log(x)
 
+    def inverse_and_log_det(self, params, y, context):
+        # From y: y^(1/exponent) over- and underflows far out.
+        log_derivative = np.log(abs(self.exponent)) + (1 - 1 / self.exponent) * jnp.log(y)
+        return jnp.power(y, 1 / self.exponent), -sum_over_event(log_derivative)
+
 
 @dataclass(frozen=True)
 class NormalCDF(Elementwise):
