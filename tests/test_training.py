@@ -16,7 +16,7 @@ pytestmark = pytest.mark.xdist_group("training")
 
 # Without Adam's division by the gradient's own size, what the optimiser has moved is −1 x the gradient.
 OPTIMIZER = optax.sgd(1.0)
-FLOW = real_nvp(channels=1, scales=2, features=4, blocks=1, axis_name=AXIS)
+FLOW = real_nvp(channels=1, scales=2, features=4, blocks=0, axis_name=AXIS)
 IMAGES = np.random.default_rng(0).integers(0, 17, size=(8, 8, 8, 1)).astype(np.uint8)
 
 

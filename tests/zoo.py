@@ -117,7 +117,7 @@ def vector_coupling(transform, mask=ChannelMask("first"), changed: int = 1) -> C
 even, odd, first, second = Checkerboard("even"), Checkerboard("odd"), ChannelMask("first"), ChannelMask("second")
 spline, mixture = RationalQuadraticSpline(bins=4), LogisticMixture(components=2)
 WIDE = ("float32", "float64")
-"""For image models, whose compilation takes long: their parts run in all four dtypes."""
+"""For models whose compilation takes long: their parts run in all four dtypes."""
 NEAR = (-10.0, 10.0)
 """Where log-scales have no bound: further out the network's own numbers overflow in exp, as they must."""
 by_element = ElementwiseTransform(Chain((Scale(), Shift(), Arcsinh(), Scale())))
@@ -236,9 +236,9 @@ ZOO: dict[str, Entry] = {
     "nice": Entry(nvpjax.nice(5, hidden=(8,)).bijector, (5,)),
     "glow": Entry(nvpjax.glow(1, levels=2, steps=1, features=2).bijector, (4, 4, 1), *UNIT, UNIT, dtypes=WIDE),
     "maf": Entry(nvpjax.maf(layers=2, hidden=(8,)).bijector, (2,)),
-    "maf, spline": Entry(nvpjax.maf(layers=2, hidden=(8,), transform=spline).bijector, (2,)),
-    "iaf": Entry(nvpjax.iaf(layers=2, hidden=(8,)).bijector, (2,)),
-    "spline_coupling": Entry(nvpjax.spline_coupling(2, layers=2, hidden=(8,), bins=4).bijector, (2,)),
+    "maf, spline": Entry(nvpjax.maf(layers=2, hidden=(8,), transform=spline).bijector, (2,), dtypes=WIDE),
+    "iaf": Entry(nvpjax.iaf(layers=2, hidden=(8,)).bijector, (2,), dtypes=WIDE),
+    "spline_coupling": Entry(nvpjax.spline_coupling(2, layers=2, hidden=(8,), bins=4).bijector, (2,), dtypes=WIDE),
     "flow_plus_plus": Entry(
         nvpjax.flow_plus_plus(1, couplings=(1, 1, 1), features=2, blocks=1, components=2, heads=0).bijector,
         (2, 4, 1),

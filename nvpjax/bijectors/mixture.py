@@ -34,8 +34,8 @@ class LogisticMixture:
     >>> import jax.numpy as jnp
     >>> mixture = LogisticMixture(components=2)
     >>> y, log_derivative = mixture.forward(mixture.init(None), jnp.zeros((1, 8)), jnp.array([[1e4]]))
-    >>> y.tolist(), log_derivative.tolist()
-    ([[10000.0]], [[0.0]])
+    >>> bool(jnp.allclose(y, 1e4)), bool(jnp.allclose(log_derivative, 0, atol=1e-6))
+    (True, True)
     """
 
     components: int = 8
