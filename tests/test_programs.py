@@ -32,7 +32,7 @@ SMALL = [
     "--features",
     "2",
     "--blocks",
-    "1",
+    "0",
     "--batch-size",
     "16",
     "--eval-every",
