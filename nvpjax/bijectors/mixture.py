@@ -87,8 +87,8 @@ def _logit_of_mixture(log_weights, means, log_scales, x):
     log_below, log_above = jax.nn.log_sigmoid(u), jax.nn.log_sigmoid(-u)
     log_f = jax.nn.logsumexp(log_weights + log_below, axis=0)
     log_not_f = jax.nn.logsumexp(log_weights + log_above, axis=0)
-    # log F' − log F, or log F' − log(1 − F), as a mean over the components' shares, where the subtraction would cancel;
-    # the one is exact on the left, the other on the right.
-    over_f = jax.nn.logsumexp(log_weights + log_below - log_f + log_above - log_scales, axis=0)
-    over_not_f = jax.nn.logsumexp(log_weights + log_above - log_not_f + log_below - log_scales, axis=0)
+    # log F' − log F, or log F' − log(1 − F), as a mean over the components' shares, where subtracting would cancel; the
+    # one is exact on the left, the other on the right. Shares by softmax: it takes off the largest first.
+    over_f = jax.nn.logsumexp(jax.nn.log_softmax(log_weights + log_below, axis=0) + log_above - log_scales, axis=0)
+    over_not_f = jax.nn.logsumexp(jax.nn.log_softmax(log_weights + log_above, axis=0) + log_below - log_scales, axis=0)
     return log_f - log_not_f, jnp.where(log_f < log_not_f, over_f - log_not_f, over_not_f - log_f)
