@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from nvpjax.testing.subject import Exact, Measured, Point, Subject, rows
+from nvpjax.testing.subject import Exact, Measured, Point, Subject, rows, to_float64
 from nvpjax.testing.tolerances import log_det_tolerance
 
 
@@ -282,7 +282,7 @@ def far_ends(subject: Subject, options) -> float:
         require(np.all(np.isfinite(log_det)), f"expected a finite log_det {where}, got {log_det}")
         require(not np.any(np.isnan(rows(y))), f"expected no NaN {where}, got {rows(y)}")
         require(np.all(np.isfinite(rows(gradient(x)))), f"expected a finite gradient of log_det {where}")
-        wide = Point("float64", *jax.tree.map(_widened, (point.params, point.state, x, point.context)))
+        wide = Point("float64", *jax.tree.map(to_float64, (point.params, point.state, x, point.context)))
         exact = subject.exact(wide)
         with jax.enable_x64(True):
             truth = np.asarray(subject.wide_forward(*wide[1:])[1])
@@ -446,10 +446,6 @@ def _rebuilt(part):
     if dataclasses.is_dataclass(part) and part.__dataclass_params__.frozen:
         return type(part)(**{field.name: _rebuilt(getattr(part, field.name)) for field in dataclasses.fields(part)})
     return part
-
-
-def _widened(leaf):
-    return leaf.astype(np.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
 
 def _with_batch(tree):

@@ -77,7 +77,7 @@ class Subject:
         narrow = jax.tree.map(lambda a: a.astype(np.float32), (self.x, self.context))
         params, state = jax.jit(bijector.init)(jax.random.key(seed), *narrow)
         self.start = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
-        self.state = jax.tree.map(_to_float64, jax.tree.map(np.asarray, state))
+        self.state = jax.tree.map(to_float64, jax.tree.map(np.asarray, state))
         if self.measures:
             with jax.enable_x64(True):
                 for _ in range(train_steps):
@@ -124,7 +124,7 @@ class Subject:
 
     def exact(self, point: Point) -> Exact:
         with jax.enable_x64(True):
-            wide = jax.tree.map(_to_float64, point[1:])
+            wide = jax.tree.map(to_float64, point[1:])
             y, jacobian, gradient = (np.asarray(a) for a in self._exact_program(*wide))
         with np.errstate(all="ignore"):
             if not np.all(np.isfinite(jacobian)):
@@ -214,5 +214,6 @@ def inside(a: np.ndarray, like: np.ndarray, dtype: str) -> np.ndarray:
     return np.clip(a.astype(dtype), low, high).astype(dtype)
 
 
-def _to_float64(leaf):
+def to_float64(leaf):
+    """Widen what is a number with a point; leave whole numbers as they are."""
     return leaf.astype(np.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
