@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: train test kit lint clean lock
+.PHONY: train test kit ledger lint clean lock
 train: .venv/installed
 	$(BIN)/python -m experiments.train digits
 
@@ -17,6 +17,10 @@ kit: .venv-peers/installed
 	.venv-peers/bin/python -m experiments.kit.inversion
 	.venv-peers/bin/python -m experiments.kit.far_ends
 	.venv-peers/bin/python -m experiments.kit.peers
+
+# The results, published beside measured, from experiments/results into the README.
+ledger: .venv/installed
+	$(BIN)/python -m experiments.ledger
 
 lint: .venv/installed
 	$(BIN)/ruff check .

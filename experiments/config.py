@@ -28,6 +28,16 @@ class Config:
     """Height, width, channels."""
     levels: tyro.conf.Suppress[int] = 256
     """Grey levels: pixels are whole numbers 0 … levels − 1."""
+    test_split: tyro.conf.Suppress[str] = "test"
+    """The data set's name for the images that results are published on."""
+    crop: tyro.conf.Suppress[tuple[int, int, int, int] | None] = None
+    """Rows from … to, columns from … to: the part of each image that is used, before resizing."""
+    resize: tyro.conf.Suppress[int | None] = None
+    """Length of the smaller side after resizing, before a crop to the image shape."""
+    published: tyro.conf.Suppress[float | None] = None
+    """Published test bits/dim of this model on this very data set."""
+    published_by: tyro.conf.Suppress[str] = ""
+    """Where that number stands."""
 
     data_dir: Path = Path("data")
     """Where prepared data sets lie (DIR/mnist/3.0.1/...)."""
@@ -96,7 +106,8 @@ class Config:
 
 
 def to_json(config: Config) -> dict[str, Any]:
-    return {**dataclasses.asdict(config), "data_dir": str(config.data_dir), "image_shape": list(config.image_shape)}
+    values = {**dataclasses.asdict(config), "data_dir": str(config.data_dir), "image_shape": list(config.image_shape)}
+    return {**values, "crop": list(config.crop) if config.crop else None}
 
 
 def from_json(values: Any) -> Config:
@@ -104,7 +115,9 @@ def from_json(values: Any) -> Config:
     fields = {field.name: field for field in dataclasses.fields(Config)}
     if not isinstance(values, dict) or set(values) != set(fields):
         raise KeyError(f"fields {sorted(set(fields) ^ set(values))} are missing or not known")
-    return Config(**{**values, "data_dir": Path(values["data_dir"]), "image_shape": tuple(values["image_shape"])})
+    crop = tuple(values["crop"]) if values["crop"] else None
+    shape = tuple(values["image_shape"])
+    return Config(**{**values, "data_dir": Path(values["data_dir"]), "image_shape": shape, "crop": crop})
 
 
 def write_config(config: Config, run_dir: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import grain
 import numpy as np
@@ -15,6 +17,7 @@ import tensorflow_datasets as tfds  # noqa: E402
 
 from experiments.command_line import UserError  # noqa: E402
 from experiments.config import Config  # noqa: E402
+from experiments.preprocessing import centre_crop, cut_and_resize, random_crop  # noqa: E402
 
 IN_MEMORY_BYTES = 2**30
 """Sets up to this size are decoded once and kept in memory: decoding costs more than a training step's share."""
@@ -41,37 +44,65 @@ def open_dataset(config: Config) -> tfds.core.DatasetBuilder:
     return tfds.builder_from_directory(versions[-1].parent)
 
 
-def load_images(config: Config, split: str) -> Sequence[np.ndarray]:
+def load_images(config: Config, split: str, *, for_training: bool = False) -> Sequence[np.ndarray]:
     """Give the images of "train", "validation" or "test": uint8 ``(height, width, channels)`` each, by index.
 
-    Validation images are the last ``validation_percent`` of the data set's train split.
+    Validation images are the last ``validation_percent`` of the data set's train split. All are cropped to the
+    config's shape, unless they are ``for_training``: then ``training_batches`` crops, each time anew.
     """
     builder = open_dataset(config)
     edge = f"{100 - config.validation_percent}%"
-    slices = {"train": f"train[:{edge}]", "validation": f"train[{edge}:]", "test": "test"}
+    slices = {"train": f"train[:{edge}]", "validation": f"train[{edge}:]", "test": config.test_split}
     if split not in slices:
         raise UserError(f"unknown split {split}: expected one of {', '.join(slices)}")
-    images = _Images(builder.as_data_source(slices[split]), config)
+    try:
+        source = builder.as_data_source(slices[split])
+    except (KeyError, ValueError, NotImplementedError) as error:
+        raise UserError(
+            f"{config.dataset} under {config.data_dir} cannot be read ({str(error).splitlines()[0]}): prepare it "
+            "again, in the file format array_record"
+        ) from None
+    images = _Images(source, config, for_training)
     if len(images) == 0:
         raise UserError(f"no {split} images in {config.dataset}: choose another --validation-percent")
-    if len(images) * images[0].size <= IN_MEMORY_BYTES:
+    one_shape = not (for_training and config.resize)
+    if one_shape and len(images) * images[0].size <= IN_MEMORY_BYTES:
         return np.stack(list(grain.MapDataset.source(images)))
     return images
 
 
-class _Images:
-    """The images of a data source, each checked against what the config says."""
+def pick_images(config: Config, split: str, indices: Sequence[int]) -> np.ndarray:
+    """Give the images of a split at ``indices``, stacked."""
+    images = load_images(config, split)
+    wrong = [index for index in indices if not 0 <= index < len(images)]
+    if wrong:
+        raise UserError(f"no {split} image {wrong[0]} in {config.dataset}: expected 0 to {len(images) - 1}")
+    return np.stack([images[index] for index in indices])
 
-    def __init__(self, source, config: Config):
-        self._source, self._config = source, config
+
+def with_data_dir(config: Config, data_dir: Path | None) -> Config:
+    """The config with another place of its data, where one is given."""
+    return config if data_dir is None else dataclasses.replace(config, data_dir=data_dir)
+
+
+class _Images:
+    """The images of a data source, cut and resized as the config says, and checked against it."""
+
+    def __init__(self, source, config: Config, for_training: bool):
+        self._source, self._config, self._for_training = source, config, for_training
 
     def __len__(self) -> int:
         return len(self._source)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        image = self._source[index]["image"]
-        config = self._config
-        if image.shape != config.image_shape or image.dtype != np.uint8 or image.max() >= config.levels:
+        config, image = self._config, self._source[index]["image"]
+        if image.dtype == np.uint8:
+            image = cut_and_resize(image, config)
+            if config.resize and not self._for_training:
+                image = centre_crop(image, config.image_shape)
+        fits = all(side >= asked for side, asked in zip(image.shape, config.image_shape))
+        exact = image.shape == config.image_shape or (config.resize and self._for_training and fits)
+        if not exact or image.dtype != np.uint8 or image.max() >= config.levels:
             raise UserError(
                 f"{config.dataset}: expected 8-bit images of {'x'.join(map(str, config.image_shape))} with "
                 f"{config.levels} levels, got {'x'.join(map(str, image.shape))} {image.dtype} up to {image.max()} "
@@ -101,6 +132,8 @@ def training_batches(images: Sequence[np.ndarray], config: Config, first_step: i
 
 
 def _augment(image: np.ndarray, config: Config, rng: np.random.Generator) -> np.ndarray:
+    if config.resize:
+        image = random_crop(image, config.image_shape, rng)
     if config.horizontal_flips and rng.random() < 0.5:
         image = image[:, ::-1]
     if config.shifts and rng.random() < 0.5:

@@ -1,34 +1,31 @@
 """Evaluate a run: bits/dim and round-trip error on images that it was not trained on.
 
-Usage: python -m experiments.evaluate RUN_DIR [--split test] [--json]
+Usage: python -m experiments.evaluate RUN_DIR [--split test] [--draws 1] [--json] [--ledger]
+
+The record of the evaluation, with all that a reader needs to believe it, is written to RUN_DIR/evaluation_SPLIT.json.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import jax
-import numpy as np
 import tyro
 from rich.progress import track
 
 from experiments import command_line
-from experiments.build import build_flow, train_state_like
+from experiments.build import train_state_like
 from experiments.checkpoints import Checkpoints
 from experiments.command_line import UserError
 from experiments.config import Config, read_config
-from experiments.data import load_images
-from nvpjax.parallel import parallel_eval_step, replicate, shard
-from nvpjax.training import TrainState, make_eval_step, make_train_mode_bits
-
-NOISE_SEED = 2_718
-"""Of the dequantisation noise in evaluation: the same for every run, so that numbers compare."""
+from experiments.data import load_images, with_data_dir
+from experiments.evaluation import check_devices, evaluate_images, make_evaluators
+from experiments.records import RESULTS, ledger_name, make_record, write_record
+from nvpjax.parallel import replicate
+from nvpjax.training import TrainState
 
 
 @dataclass(frozen=True)
@@ -41,67 +38,14 @@ class Arguments:
     """Lowest validation bits/dim, or the last step."""
     batch_size: int | None = None
     """Images at a time; the training batch size by default. It does not change the result."""
+    draws: int = 1
+    """Draws of dequantisation noise an image. The mean over draws is a bound; importance weighting comes nearer."""
     data_dir: Path | None = None
     """Where prepared data sets lie; as in training by default."""
     json: bool = False
-    """Print one JSON object instead of a sentence."""
-
-
-def make_evaluators(config: Config) -> tuple[Callable, Callable]:
-    """Compile the two evaluations of ``evaluate_images`` for all local devices."""
-    flow = build_flow(config)
-    return (
-        parallel_eval_step(make_eval_step(flow, levels=config.levels)),
-        parallel_eval_step(make_train_mode_bits(flow, levels=config.levels)),
-    )
-
-
-def evaluate_images(
-    evaluators: tuple[Callable, Callable],
-    train_state: TrainState,
-    images: Sequence[np.ndarray],
-    batch_size: int,
-    progress: Callable = lambda batches: batches,
-) -> dict[str, float]:
-    """Evaluate replicated parameters on ``images``, each counted exactly once.
-
-    Gives ``bits_per_dim`` (mean over images) and its standard error over images, ``round_trip_error`` (the worst image)
-    and ``train_eval_gap``: bits/dim with the batch's own statistics minus bits/dim with running averages, both on the
-    first full batch (as many images as the devices divide evenly, where the set is smaller).
-    """
-    evaluate, train_mode = evaluators
-    key = jax.random.key(NOISE_SEED)
-    devices = jax.local_device_count()
-    variables = (train_state.params, train_state.state)
-    per_image: dict[str, list[np.ndarray]] = {"bits_per_dim": [], "round_trip_error": []}
-    for start in progress(range(0, len(images), batch_size)):
-        indices = np.arange(start, min(start + batch_size, len(images)))
-        padded = np.resize(indices, batch_size)  # the last batch is filled up; what is filled in is dropped below
-        batch = np.stack([images[index] for index in padded])
-        metrics = evaluate(*variables, key, shard(batch, devices), shard(padded, devices))
-        for name, values in per_image.items():
-            values.append(np.asarray(metrics[name], np.float64).reshape(-1)[: len(indices)])
-    bits, errors = (np.concatenate(values) for values in per_image.values())
-
-    number = min(batch_size, len(images)) // devices * devices
-    gap = math.nan
-    if number >= 2 * devices:
-        batch = np.stack([images[index] for index in range(number)])
-        with_batch = train_mode(*variables, key, shard(batch, devices), shard(np.arange(number), devices))
-        gap = float(np.mean(np.asarray(with_batch, np.float64)) - np.mean(bits[:number]))
-    return {
-        "bits_per_dim": float(np.mean(bits)),
-        "standard_error": float(np.std(bits, ddof=1) / math.sqrt(len(bits))) if len(bits) > 1 else math.nan,
-        "round_trip_error": float(np.max(errors)),
-        "train_eval_gap": gap,
-        "images": len(bits),
-    }
-
-
-def check_devices(batch_size: int) -> None:
-    devices = jax.local_device_count()
-    if batch_size < 1 or batch_size % devices:
-        raise UserError(f"--batch-size {batch_size} is not a positive multiple of the {devices} local devices")
+    """Print the record, one JSON object, instead of a sentence."""
+    ledger: bool = False
+    """Keep the record under experiments/results too, from where make ledger makes the README's table."""
 
 
 def restore_run(run_dir: Path, checkpoint: str) -> tuple[Config, int, TrainState]:
@@ -119,25 +63,34 @@ def main(arguments: Sequence[str]) -> None:
         lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.evaluate", description=__doc__)
     )
     config, step, train_state = restore_run(options.run_dir, options.checkpoint)
-    if options.data_dir is not None:
-        config = dataclasses.replace(config, data_dir=options.data_dir)
+    config = with_data_dir(config, options.data_dir)
     batch_size = options.batch_size or config.batch_size
     check_devices(batch_size)
+    if options.draws < 1:
+        raise UserError(f"expected --draws of at least 1, got {options.draws}")
     images = load_images(config, options.split)
     result = evaluate_images(
         make_evaluators(config),
         replicate(train_state),
         images,
         batch_size,
+        options.draws,
         progress=lambda batches: track(batches, f"{options.split} images", disable=options.json, transient=True),
     )
+    record = make_record(config, options.run_dir, options.split, step, result)
+    paths = [options.run_dir / f"evaluation_{options.split}.json"]
+    paths += [RESULTS / ledger_name(record)] if options.ledger else []
+    for path in paths:
+        write_record(record, path)
     if options.json:
-        print(json.dumps({"config": config.name, "split": options.split, "step": step, **result}))
+        print(json.dumps(record))
         return
     print(
         f"{config.name}: {options.split} {result['bits_per_dim']:.4f} ± {result['standard_error']:.4f} bits/dim on "
-        f"{result['images']} images, step {step} ({options.checkpoint}), round-trip error "
-        f"{result['round_trip_error']:.1e}, train/eval gap {result['train_eval_gap']:+.4f}, from {options.run_dir}"
+        f"{result['images']} images (importance-weighted {result['importance_weighted']:.4f}, draws {options.draws}), "
+        f"step {step} ({options.checkpoint}), round-trip error median {result['round_trip_error_median']:.1e}, 99.9 % "
+        f"{result['round_trip_error_99.9']:.1e}, worst {result['round_trip_error']:.1e}, train/eval gap "
+        f"{result['train_eval_gap']:+.4f}; record in {paths[-1]}"
     )
 
 

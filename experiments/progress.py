@@ -18,13 +18,14 @@ SECONDS_BETWEEN_LINES = 30
 class TrainingProgress:
     """Shows bits/dim and images/s of a run; use it with ``with``. It also keeps the run's clock."""
 
-    def __init__(self, config: Config, first_step: int, run_dir: Path):
+    def __init__(self, config: Config, first_step: int, run_dir: Path, seconds_before: float = 0.0):
         self._console = Console(soft_wrap=True)
         self._config, self._first_step, self._step = config, first_step, first_step
         self._started = self._last_line = time.monotonic()
         self._clock_start: float | None = None  # after the first step, which compiles
         self._clock_step = first_step
         self._outside = 0.0
+        self._seconds_before = seconds_before
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -55,6 +56,10 @@ class TrainingProgress:
             return float("nan")
         seconds = time.monotonic() - self._clock_start - self._outside
         return (self._step - self._clock_step) * self._config.batch_size / seconds
+
+    def training_seconds(self) -> float:
+        """Over all starts of the run, compilation included, evaluations left out."""
+        return self._seconds_before + time.monotonic() - self._started - self._outside
 
     def trained(self, step: int, bits_per_dim: float) -> None:
         """Tell that ``step`` is done."""

@@ -1,6 +1,6 @@
 """Draw images from a run's model and write them as a grid.
 
-Usage: python -m experiments.sample RUN_DIR [--num 64] [--temperature 1.0] [--out FILE.png]
+Usage: python -m experiments.sample RUN_DIR [--num 64] [--temperature 1.0] [--size N] [--out FILE.png]
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class Arguments:
     """Images to draw."""
     temperature: float = 1.0
     """Standard deviation of the latents; below 1 the images are nearer to the most likely ones."""
+    size: int | None = None
+    """Height and width of the images; as in training by default. The model is convolutional and has no size."""
     seed: int = 0
     """Seed of the latents."""
     checkpoint: Literal["best", "latest"] = "best"
@@ -38,13 +40,17 @@ class Arguments:
     """Picture to write; RUN_DIR/samples.png by default."""
 
 
-def make_sampler(config: Config, number: int) -> Callable:
-    """Compile ``sampler(key, params, state, temperature) -> x``, ``(number, height, width, channels)``."""
+def make_sampler(config: Config, number: int, size: int | None = None) -> Callable:
+    """Compile ``sampler(key, params, state, temperature) -> x``, ``(number, height, width, channels)``.
+
+    Height and width are ``size``, or as in training where it is None.
+    """
     flow = build_flow(config)
+    height, width, channels = config.image_shape if size is None else (size, size, config.image_shape[-1])
 
     @jax.jit
     def sampler(key, params, state, temperature):
-        like = flow.latents_like(params, state, (number, *config.image_shape))
+        like = flow.latents_like(params, state, (number, height, width, channels))
         z = flow.base.sample(key, params["base"], like)
         z = jax.tree.map(lambda latent: temperature * latent, z)
         return flow.bijector.inverse(params["bijector"], state, z)[0]
@@ -59,15 +65,17 @@ def main(arguments: Sequence[str]) -> None:
     if options.num < 1 or options.temperature < 0:
         raise UserError(f"expected --num >= 1 and --temperature >= 0, got {options.num} and {options.temperature}")
     config, step, train_state = restore_run(options.run_dir, options.checkpoint)
+    divisor = 2 ** (config.scales - 1)
+    if options.size is not None and (options.size < 2 * divisor or options.size % divisor):
+        raise UserError(f"--size {options.size}: a model of {config.scales} scales draws multiples of {divisor}")
     print(f"drawing {options.num} images from step {step} ...", flush=True)
-    sampler = make_sampler(config, options.num)
+    sampler = make_sampler(config, options.num, options.size)
     x = np.asarray(sampler(jax.random.key(options.seed), train_state.params, train_state.state, options.temperature))
     pixels, outside = to_pixels(x, config.levels)
     out = options.out or options.run_dir / "samples.png"
-    try:
-        save_grid(out, pixels, config.levels)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{out} cannot be written ({error}): choose another --out, ending in .png") from None
+    size = f", {options.size}x{options.size} pixels" if options.size else ""
+    title = f"{config.name}: samples at temperature {options.temperature:g}, step {step}{size}"
+    save_grid(out, pixels, config.levels, title=title)
     print(
         f"{config.name}: {options.num} images at temperature {options.temperature:g} written to {out} "
         f"({outside:.2%} of the pixel values lay outside the range and were set to its ends)"

@@ -3,7 +3,8 @@
 Usage: python -m experiments.train CONFIG [--run-dir DIR] [--steps N] [--batch-size N] [--seed N] [--data-dir DIR] [...]
 
 A run directory that holds checkpoints of this run is taken up where it stopped. What a run leaves there: config.json,
-metrics.jsonl, TensorBoard events, checkpoints/, samples_STEP.png.
+starts.jsonl (code, packages, machine and command of each start), metrics.jsonl, TensorBoard events, checkpoints/,
+samples_STEP.png.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from experiments.command_line import UserError
 from experiments.config import Config, check_run_directory, open_run_directory
 from experiments.configs import all_configs
 from experiments.data import load_images, training_batches
-from experiments.evaluate import check_devices, evaluate_images, make_evaluators
-from experiments.metrics import MetricsLog
+from experiments.evaluation import check_devices, evaluate_images, make_evaluators
+from experiments.metrics import MetricsLog, read_metrics
 from experiments.pictures import save_grid, to_pixels
 from experiments.progress import TrainingProgress
+from experiments.provenance import write_start
 from experiments.sample import make_sampler
 from nvpjax.parallel import parallel_train_step, replicate, shard, unreplicate
 
@@ -48,13 +50,19 @@ def train(config: Config, run_dir: Path) -> str:
     devices = jax.local_device_count()
     check_devices(config.batch_size)
     check_run_directory(config, run_dir)
-    train_images, validation_images = load_images(config, "train"), load_images(config, "validation")
+    train_images, validation_images = load_images(config, "train", for_training=True), load_images(config, "validation")
     open_run_directory(config, run_dir)
 
     with Checkpoints(run_dir) as checkpoints:
         # -------------------------------------------------------------- model: anew, or from the latest checkpoint
         first_step = checkpoints.latest_step() or 0
-        progress = TrainingProgress(config, first_step, run_dir)
+        before = [
+            line["training_seconds"]
+            for line in read_metrics(run_dir)
+            if line.get("step") == first_step and line["split"] == "validation"
+        ]
+        progress = TrainingProgress(config, first_step, run_dir, before[-1] if before else 0.0)
+        write_start(run_dir, first_step)
         if first_step:
             train_state = checkpoints.restore(first_step, train_state_like(config))
         else:
@@ -86,13 +94,15 @@ def train(config: Config, run_dir: Path) -> str:
                     log.write(step, "train", **values)
 
                 if step % config.eval_every == 0 or step == config.steps:
+                    seconds = progress.training_seconds()
                     with progress.paused():
                         held_out = evaluate_images(evaluators, train_state, validation_images, config.batch_size)
                         host_state = unreplicate(train_state)
                         x = sampler(jax.random.key(config.seed), host_state.params, host_state.state, 1.0)
                         pixels, _ = to_pixels(np.asarray(x), config.levels)
-                        save_grid(run_dir / f"samples_{step:06d}.png", pixels, config.levels)
-                        log.write(step, "validation", **held_out)
+                        title = f"{config.name}: samples at step {step}"
+                        save_grid(run_dir / f"samples_{step:06d}.png", pixels, config.levels, title=title)
+                        log.write(step, "validation", **held_out, training_seconds=seconds)
                         checkpoints.save(step, host_state, held_out["bits_per_dim"])
                     progress.evaluated(step, held_out)
 

@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nvpjax.bijector import PyTree
 from nvpjax.flow import Flow
@@ -84,6 +85,28 @@ def bits_per_dim(log_prob: jax.Array, dimensions: int, levels: int = 256) -> jax
     8.0
     """
     return math.log2(levels) - log_prob / (dimensions * math.log(2))
+
+
+def importance_weighted(bits: np.ndarray, dimensions: int) -> np.ndarray:
+    """Put k draws of noise an image together to one number, nearer to −log₂ P(image) / D than their mean.
+
+        P(image) = E_u[p(image + u)]  ≥  exp E_u[log p(image + u)]
+        bits/dim = −log₂ (1/k Σᵢ 2^(−D·bitsᵢ)) / D
+
+    Its expectation falls with k, towards the exact number; with k = 1 it is the bound of uniform dequantisation.
+
+    Args: ``bits``: bits/dim of the draws, ``(draws, images)``; ``dimensions`` D. Computed in float64 on the host: the
+    exponents are in the thousands. Result ``(images,)``.
+
+    Reference: Burda, Grosse, Salakhutdinov, *Importance weighted autoencoders*, 2016, eq. 8, with u as the latent.
+
+    >>> importance_weighted(np.array([[1.0], [1.0]]), dimensions=784).tolist()
+    [1.0]
+    """
+    log_weights = -np.asarray(bits, np.float64) * dimensions * math.log(2)
+    largest = log_weights.max(axis=0)
+    log_mean = largest + np.log(np.mean(np.exp(log_weights - largest), axis=0))
+    return -log_mean / (dimensions * math.log(2))
 
 
 def sum_of_squares(params: PyTree, names: Collection[str]) -> jax.Array:

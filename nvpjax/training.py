@@ -84,27 +84,39 @@ def make_train_step(
 
 def make_eval_step(
     flow: Flow, *, levels: int = 256
-) -> Callable[[PyTree, PyTree, jax.Array, jax.Array, jax.Array], Metrics]:
-    """Build ``evaluate(params, state, key, images, indices) -> metrics``, one number an image.
+) -> Callable[[PyTree, PyTree, jax.Array, jax.Array, jax.Array], jax.Array]:
+    """Build ``evaluate(params, state, key, images, indices)``: bits/dim of each image by one draw of noise.
 
     The noise of an image is keyed by its index in the data set, and running averages are used throughout, so what comes
     out for an image does not depend on the batch that it is in: pad the last batch as you like and drop those entries.
+    For several draws an image, call it with several keys; ``objectives.importance_weighted`` puts them together.
 
-    Metrics, each of shape ``(batch,)``: ``bits_per_dim``; ``round_trip_error`` = max |x − f⁻¹(f(x))| over the image,
-    in units of the pixel range [0, 1].
+    Shapes: images ``(batch, height, width, channels)`` of an integer dtype; indices and result ``(batch,)``.
     """
 
-    def evaluate(params, state, key, images, indices) -> Metrics:
+    def evaluate(params, state, key, images, indices) -> jax.Array:
         x = dequantize(image_keys(key, indices), images, levels)
-        z, log_det, _ = flow.bijector.forward(params["bijector"], state, x)
-        log_prob = flow.base.log_prob(params["base"], z) + log_det
-        restored, _ = flow.bijector.inverse(params["bijector"], state, z)
-        return {
-            "bits_per_dim": bits_per_dim(log_prob, x[0].size, levels),
-            "round_trip_error": jnp.max(jnp.abs(x - restored), axis=tuple(range(1, x.ndim))),
-        }
+        log_prob, _ = flow.log_prob(params, state, x)
+        return bits_per_dim(log_prob, x[0].size, levels)
 
     return evaluate
+
+
+def make_round_trip(
+    flow: Flow, *, levels: int = 256
+) -> Callable[[PyTree, PyTree, jax.Array, jax.Array, jax.Array], jax.Array]:
+    """Build ``error(params, state, key, images, indices)``: max |x − f⁻¹(f(x))| over each image.
+
+    In units of the pixel range [0, 1], with running averages and noise as in ``make_eval_step``.
+    """
+
+    def error(params, state, key, images, indices) -> jax.Array:
+        x = dequantize(image_keys(key, indices), images, levels)
+        z, _, _ = flow.bijector.forward(params["bijector"], state, x)
+        restored, _ = flow.bijector.inverse(params["bijector"], state, z)
+        return jnp.max(jnp.abs(x - restored), axis=tuple(range(1, x.ndim)))
+
+    return error
 
 
 def make_train_mode_bits(

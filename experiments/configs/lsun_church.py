@@ -1,0 +1,25 @@
+"""LSUN church outdoor, 64x64, the published model: 96,363,237 parameters.
+
+Command: python -m experiments.train lsun_church --data-dir DIR
+
+Published: 3.08 bits/dim on test images, 2.94 on training images (Real NVP, table 1).
+Images are resized so that the smaller side is 96. Training images are then cropped at random to 64x64 and mirrored at
+random; for evaluation the middle is taken, so that the number does not depend on a draw. The test images are the set's
+validation split, 300 images.
+"""
+
+from experiments.config import Config
+
+CONFIG = Config(
+    name="lsun_church",
+    dataset="lsun/church_outdoor",
+    image_shape=(64, 64, 3),
+    resize=96,
+    test_split="validation",
+    published=3.08,
+    published_by="Real NVP, table 1",
+    horizontal_flips=True,
+    scales=5,
+    features=32,
+    blocks=2,
+)

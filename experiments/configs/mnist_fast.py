@@ -1,0 +1,26 @@
+"""MNIST with a model that two CPU cores train in two hours.
+
+Command: python -m experiments.train mnist_fast --data-dir DIR
+"""
+
+from experiments.config import Config
+
+CONFIG = Config(
+    name="mnist_fast",
+    dataset="mnist",
+    image_shape=(28, 28, 1),
+    published=1.06,
+    published_by="FFJORD, table 2",
+    validation_percent=2,
+    scales=2,
+    features=16,
+    blocks=1,
+    alpha=1e-3,
+    learned_prior=True,
+    batch_size=32,
+    steps=26_000,
+    learning_rate=2e-3,
+    final_learning_rate=1e-5,
+    warmup_steps=200,
+    eval_every=2000,
+)

@@ -1,0 +1,96 @@
+"""Print the table of results, published beside measured, and write it into the README.
+
+Usage: python -m experiments.ledger  (or: make ledger)
+
+Every measured number has its record under experiments/results, made by
+``python -m experiments.evaluate RUN_DIR --ledger``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from experiments import command_line
+from experiments.command_line import UserError
+from experiments.config import to_json
+from experiments.configs import all_configs
+from experiments.records import read_records
+
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- ledger: made by make ledger -->\n", "<!-- end of ledger -->\n"
+HEAD = (
+    "| config | data set | α | published | measured bits/dim | draws: importance-weighted | "
+    "round trip: median, worst | how |\n|---|---|---|---|---|---|---|---|\n"
+)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    print_only: bool = False
+    """Print the table and leave the README as it is."""
+
+
+def table() -> str:
+    """One row a record; one row that says "not run" for each config without one."""
+    records = [(path, record) for path, record in read_records() if record["split"] == "test"]
+    rows = []
+    for name, (_, config) in sorted(all_configs().items()):
+        published = f"{config.published:.2f} ({config.published_by})" if config.published else "none"
+        own = [(path, record) for path, record in records if record["config"]["name"] == name]
+        rows += [_row(published, path, record) for path, record in own]
+        if not own:
+            rows.append(f"| {name} | {config.dataset} | {config.alpha:g} | {published} | not run | | | |\n")
+    return HEAD + "".join(rows)
+
+
+def _row(published: str, path: Path, record: dict) -> str:
+    config, result, training = record["config"], record["result"], record["training"]
+    data_set = f"{record['data_set']['name']} {record['data_set']['version']}"
+    measured = f"**{result['bits_per_dim']:.4f}** ± {result['standard_error']:.4f} on {result['images']} test images"
+    weighted = f"{result['draws']}: {result['importance_weighted']:.4f}"
+    errors = f"{result['round_trip_error_median']:.1e}, {result['round_trip_error']:.1e}"
+    hardware = training["starts"][-1]["hardware"] if training["starts"] else "unknown machine"
+    minutes = "" if math.isnan(training["seconds"]) else f", {training['seconds'] / 60:.0f} minutes"
+    how = f"step {record['step']}{minutes} on {hardware}; [record](experiments/results/{path.name})"
+    name = config["name"] + _differences(config)
+    return f"| {name} | {data_set} | {config['alpha']:g} | {published} | {measured} | {weighted} | {errors} | {how} |\n"
+
+
+def _differences(config: dict) -> str:
+    """The options in which a run differs from the config of its name."""
+    today = json.loads(json.dumps(to_json(all_configs()[config["name"]][1])))
+    skip = ("data_dir", "eval_every", "log_every")
+    options = [
+        f"--{key.replace('_', '-')} {config[key]}" for key in today if key not in skip and config[key] != today[key]
+    ]
+    return f" ({' '.join(options)})" if options else ""
+
+
+def in_readme(text: str) -> str:
+    """The part of a README between the two marks of the ledger."""
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise UserError(f"{README} has no place for the table: expected the lines {BEGIN.strip()} and {END.strip()}")
+    return text.split(BEGIN)[1].split(END)[0]
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = command_line.parse(
+        lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.ledger", description=__doc__)
+    )
+    made = table()
+    print(made)
+    if not options.print_only:
+        text = README.read_text()
+        README.write_text(text.replace(BEGIN + in_readme(text) + END, BEGIN + made + END))
+    where = "printed only" if options.print_only else f"written to {README.name}"
+    print(f"{made.count('[record]')} runs with a record, {made.count('not run')} configs not run; {where}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,75 @@
+"""Records of evaluations: one JSON file each, machine-made, with what is needed to believe the number and repeat it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+
+import jax
+
+from experiments.build import train_state_like
+from experiments.command_line import UserError
+from experiments.config import Config, to_json
+from experiments.data import open_dataset
+from experiments.metrics import read_metrics
+from experiments.provenance import fingerprint, read_starts, surroundings
+
+RESULTS = Path(__file__).parent / "results"
+"""The ledger: the records that the README's table is made from."""
+
+FIELDS = ("config", "split", "step", "result", "parameters", "data_set", "training", "evaluation")
+
+
+def make_record(config: Config, run_dir: Path, split: str, step: int, result: dict) -> dict:
+    """Put an evaluation together with how the run was trained, on what data, and where it was evaluated."""
+    builder = open_dataset(config)
+    evaluations = [line for line in read_metrics(run_dir) if line["split"] == "validation" and line["step"] == step]
+    seconds = evaluations[-1].get("training_seconds", math.nan) if evaluations else math.nan
+    parameters = jax.tree.leaves(train_state_like(config).params)
+    return {
+        "config": {**to_json(config), "data_dir": None},  # a path of somebody's machine says nothing
+        "split": split,
+        "step": step,
+        "result": result,
+        "parameters": sum(math.prod(leaf.shape) for leaf in parameters),
+        "data_set": {
+            "name": config.dataset,
+            "version": str(builder.version),
+            "sha256": fingerprint(Path(builder.data_dir)),
+        },
+        "training": {"seconds": seconds, "starts": read_starts(run_dir)},
+        "evaluation": surroundings(),
+    }
+
+
+def ledger_name(record: dict) -> str:
+    """A name that tells runs apart: by config, split, step and all options."""
+    what = json.dumps([record["config"], record["split"], record["step"]], sort_keys=True)
+    digest = hashlib.sha256(what.encode()).hexdigest()[:8]
+    return f"{record['config']['name']}_{record['split']}_{digest}.json"
+
+
+def write_record(record: dict, path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(record, indent=2) + "\n")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror})") from None
+
+
+def read_records() -> list[tuple[Path, dict]]:
+    """Give the records of the ledger, by name of their files."""
+    records = []
+    for path in sorted(RESULTS.glob("*.json")):
+        record = json.loads(path.read_text())
+        if set(record) != set(FIELDS):
+            raise UserError(
+                f"{path} is not a record (fields {sorted(set(record) ^ set(FIELDS))}): make it with evaluate"
+            )
+        records.append((path, record))
+    return records
