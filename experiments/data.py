@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,13 +23,19 @@ from experiments.preprocessing import centre_crop, cut_and_resize, random_crop  
 IN_MEMORY_BYTES = 2**30
 """Sets up to this size are decoded once and kept in memory: decoding costs more than a training step's share."""
 
+EMBEDDED = {
+    "digits": ("experiments.digits_builder", "Digits"),
+    "patches": ("experiments.patches_builder", "Patches"),
+}
+"""Sets that need no download, and their builders."""
+
 
 def open_dataset(config: Config) -> tfds.core.DatasetBuilder:
-    """Open a prepared data set. The embedded digits are prepared here where they are not yet."""
-    if config.dataset == "digits":
-        from experiments.digits_builder import Digits  # scikit-learn is needed for this set alone
-
-        builder = Digits(data_dir=config.data_dir, file_format="array_record")
+    """Open a prepared data set. Those made from what scikit-learn ships are prepared here where they are not yet."""
+    if config.dataset in EMBEDDED:
+        module, name = EMBEDDED[config.dataset]
+        builder_class = getattr(importlib.import_module(module), name)  # scikit-learn is needed for these sets alone
+        builder = builder_class(data_dir=config.data_dir, file_format="array_record")
         tfds.disable_progress_bar()
         with contextlib.redirect_stdout(sys.stderr):  # tfds speaks of a download that there is not
             builder.download_and_prepare()

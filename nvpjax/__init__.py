@@ -13,7 +13,7 @@ from nvpjax.distributions import (
     Uniform,
 )
 from nvpjax.flow import Flow
-from nvpjax.models import flow_plus_plus, glow, iaf, maf, nice, real_nvp, spline_coupling
+from nvpjax.models import flow_plus_plus, glow, iaf, maf, nice, real_nvp, real_nvp_vectors, spline_coupling
 from nvpjax.multiscale import MultiScale
 from nvpjax.objectives import bits_per_dim, dequantize, variational_dequantize
 from nvpjax.parts import OnAxes, OnLeaf, Reshape
@@ -48,6 +48,7 @@ __all__ = [
     "maf",
     "nice",
     "real_nvp",
+    "real_nvp_vectors",
     "spline_coupling",
     "variational_dequantize",
 ]

@@ -1,0 +1,101 @@
+"""Show conceptual compression: the coarsest latents are kept, the others drawn anew (the paper's appendix D).
+
+Usage: python -m experiments.compress RUN_DIR [--images 0 1 2 3 4 5 6 7] [--out FILE.png]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tyro
+
+from experiments import command_line
+from experiments.coding import make_coder
+from experiments.data import pick_images, with_data_dir
+from experiments.evaluate import restore_run
+from experiments.pictures import save_grid, to_pixels
+from nvpjax import OrderedSqueeze
+
+SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    run_dir: tyro.conf.Positional[Path]
+    """Directory that train wrote."""
+    images: tuple[int, ...] = tuple(range(8))
+    """Indices of test images."""
+    seed: int = 0
+    """Seed of the latents that are drawn anew."""
+    checkpoint: Literal["best", "latest"] = "best"
+    """Lowest validation bits/dim, or the last step."""
+    data_dir: Path | None = None
+    """Where prepared data sets lie; as in training by default."""
+    out: Path | None = None
+    """Picture to write; RUN_DIR/compress.png by default."""
+
+
+def coarsest(shapes: Sequence[tuple[int, int, int]], share: float) -> list[np.ndarray]:
+    """Tell which latent variables are among the coarsest ``share`` of all: a boolean array for each shape.
+
+    Latents are finest first, as a multi-scale flow gives them. Where a part of one latent is kept, it is what further
+    ordered squeezes would have sent on: one diagonal of each 2x2 block, then half of that, and so on.
+
+    Reference: Real NVP, app. D; of models with fewer scales than the paper's, the last latent is divided further here.
+    """
+    sizes = [int(np.prod(shape)) for shape in shapes]
+    remaining = round(share * sum(sizes))
+    kept = []
+    for shape, size in zip(reversed(shapes), reversed(sizes)):
+        mask = np.zeros(size, bool)
+        mask[_coarse_to_fine(np.arange(size).reshape(shape))[:remaining]] = True
+        remaining -= min(remaining, size)
+        kept.append(mask.reshape(shape))
+    return kept[::-1]
+
+
+def _coarse_to_fine(index: np.ndarray) -> np.ndarray:
+    """The entries of ``(height, width, channels)`` in the order in which ordered squeezes would keep them."""
+    height, width, channels = index.shape
+    if height % 2 or width % 2:
+        return np.moveaxis(index, -1, 0).reshape(-1)  # no squeeze divides it: channel by channel
+    squeezed = np.asarray(OrderedSqueeze().forward((), (), index[None])[0])[0]
+    half = 2 * channels
+    return np.concatenate([_coarse_to_fine(squeezed[..., :half]), squeezed[..., half:].reshape(-1)])
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = command_line.parse(
+        lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.compress", description=__doc__)
+    )
+    config, step, train_state = restore_run(options.run_dir, options.checkpoint)
+    images = pick_images(with_data_dir(config, options.data_dir), "test", options.images)
+    print(f"compressing {len(images)} images with the model of step {step} ...", flush=True)
+    encode, decode = make_coder(config)
+    z = [np.asarray(latent) for latent in encode(train_state.params, train_state.state, images)]
+    rng = np.random.default_rng(options.seed)
+    noise = [rng.standard_normal(latent.shape, np.float32) for latent in z]
+    columns = [images]
+    for share in SHARES:
+        kept = coarsest([latent.shape[1:] for latent in z], share)
+        mixed = tuple(np.where(mask, latent, drawn) for mask, latent, drawn in zip(kept, z, noise))
+        columns.append(to_pixels(decode(train_state.params, train_state.state, mixed), config.levels)[0])
+    out = options.out or options.run_dir / "compress.png"
+    save_grid(
+        out,
+        np.stack(columns, axis=1).reshape(-1, *images.shape[1:]),
+        config.levels,
+        columns=len(columns),
+        title=f"{config.name}: share of the latent variables kept",
+        column_titles=("image", *(f"{100 * share:g} %" for share in SHARES)),
+    )
+    shares = ", ".join(f"{100 * share:g}" for share in SHARES)
+    print(f"{config.name}: {len(images)} test images with {shares} % of the latent variables kept written to {out}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,24 @@
+"""32x32 colour patches of scikit-learn's two photographs: a small set of natural images, with nothing to download.
+
+Command: python -m experiments.train patches
+
+Not a benchmark: 4,000 overlapping patches of two photographs. It is here to see that training on natural images is
+stable, on two cores. Validation images overlap training images; test images do not.
+"""
+
+from experiments.config import Config
+
+CONFIG = Config(
+    name="patches",
+    dataset="patches",
+    image_shape=(32, 32, 3),
+    horizontal_flips=True,
+    scales=3,
+    features=12,
+    blocks=1,
+    batch_size=32,
+    steps=3000,
+    final_learning_rate=1e-5,
+    warmup_steps=100,
+    eval_every=200,
+)

@@ -1,0 +1,68 @@
+"""Plot the training curves of a run: bits/dim, train/eval gap and round-trip error over the steps.
+
+Usage: python -m experiments.curves RUN_DIR [--out FILE.png]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from experiments import command_line
+from experiments.command_line import UserError
+from experiments.config import read_config
+from experiments.metrics import read_metrics
+from experiments.pictures import save_picture
+from experiments.plots import figure
+
+
+@dataclass(frozen=True)
+class Arguments:
+    run_dir: tyro.conf.Positional[Path]
+    """Directory that train wrote."""
+    out: Path | None = None
+    """Picture to write; RUN_DIR/curves.png by default."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = command_line.parse(
+        lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.curves", description=__doc__)
+    )
+    config = read_config(options.run_dir)
+    lines = read_metrics(options.run_dir)
+    training, held_out = ([line for line in lines if line["split"] == split] for split in ("train", "validation"))
+    if not training or not held_out:
+        raise UserError(f"{options.run_dir} holds no evaluation yet: train for at least {config.eval_every} steps")
+
+    def column(lines, name):
+        return np.array([line[name] for line in lines])
+
+    steps, bits = column(training, "step"), column(training, "bits_per_dim")
+    evaluated, test_bits = column(held_out, "step"), column(held_out, "bits_per_dim")
+    page, (curves, gaps, errors) = figure(3, 1, size=(8, 8), height_ratios=(3, 1, 1), sharex=True)
+    curves.plot(steps, bits, color="0.8", linewidth=0.5, label="training, one batch")
+    window = max(1, len(bits) // 100)
+    smooth = np.convolve(bits, np.ones(window) / window, mode="valid")
+    curves.plot(steps[window - 1 :], smooth, color="C0", label=f"training, mean of {window * config.log_every} steps")
+    curves.plot(evaluated, test_bits, "o-", color="C3", markersize=3, label="validation images, running averages")
+    everything = np.concatenate([smooth, test_bits])
+    low, high = everything.min(), np.quantile(everything, 0.95)
+    curves.set(ylabel="bits/dim", ylim=(low - 0.1 * (high - low), high + 0.3 * (high - low)))
+    curves.set_title(f"{config.name}: {test_bits[-1]:.4f} bits/dim on validation images at step {evaluated[-1]}")
+    curves.legend(frameon=False)
+    gaps.plot(evaluated, column(held_out, "train_eval_gap"), "o-", color="C2", markersize=3)
+    gaps.axhline(0, color="0.7", linewidth=0.8)
+    gaps.set(ylabel="train/eval gap\n(bits/dim)")
+    errors.semilogy(evaluated, column(held_out, "round_trip_error"), "o-", color="C4", markersize=3)
+    errors.set(ylabel="round-trip error\n(worst, of pixel range)", xlabel="step")
+    out = options.out or options.run_dir / "curves.png"
+    save_picture(out, lambda: page.savefig(out))
+    print(f"{config.name}: curves of {len(training)} training lines and {len(held_out)} evaluations written to {out}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,67 @@
+"""Show test images, what comes back from their latents, and the difference.
+
+Usage: python -m experiments.reconstruct RUN_DIR [--images 0 1 2 3 4 5 6 7] [--out FILE.png]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tyro
+
+from experiments import command_line
+from experiments.coding import make_coder
+from experiments.data import pick_images, with_data_dir
+from experiments.evaluate import restore_run
+from experiments.pictures import save_grid, to_pixels
+
+
+@dataclass(frozen=True)
+class Arguments:
+    run_dir: tyro.conf.Positional[Path]
+    """Directory that train wrote."""
+    images: tuple[int, ...] = tuple(range(8))
+    """Indices of test images."""
+    checkpoint: Literal["best", "latest"] = "best"
+    """Lowest validation bits/dim, or the last step."""
+    data_dir: Path | None = None
+    """Where prepared data sets lie; as in training by default."""
+    out: Path | None = None
+    """Picture to write; RUN_DIR/reconstruct.png by default."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = command_line.parse(
+        lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.reconstruct", description=__doc__)
+    )
+    config, step, train_state = restore_run(options.run_dir, options.checkpoint)
+    images = pick_images(with_data_dir(config, options.data_dir), "test", options.images)
+    print(f"reconstructing {len(images)} images with the model of step {step} ...", flush=True)
+    encode, decode = make_coder(config)
+    restored = np.asarray(decode(train_state.params, train_state.state, encode(*train_state[1:3], images)))
+    error = np.abs(restored - (images.astype(np.float32) + np.float32(0.5)) / np.float32(config.levels))
+    worst = float(error.max())
+    shown = np.round(error / max(worst, 1e-30) * (config.levels - 1)).astype(np.uint8)
+    pixels, _ = to_pixels(restored, config.levels)
+    out = options.out or options.run_dir / "reconstruct.png"
+    save_grid(
+        out,
+        np.concatenate([images, pixels, shown]),
+        config.levels,
+        columns=len(images),
+        title=f"{config.name}: images, decoded latents, and the error (white is {worst:.1e} of the pixel range)",
+        row_titles=("image", "decoded", "error"),
+    )
+    wrong = int(np.sum(pixels != images))
+    print(
+        f"{config.name}: {len(images)} test images restored with a worst error of {worst:.1e} of the pixel range, "
+        f"{wrong} of {images.size} pixels differ; written to {out}"
+    )
+
+
+if __name__ == "__main__":
+    command_line.run(main)

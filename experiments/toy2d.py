@@ -1,0 +1,186 @@
+"""Train a flow of the plane and draw figure 1 of the paper for it.
+
+Usage: python -m experiments.toy2d DENSITY [--steps 5000] [--seed 0] [--out FILE.png]
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tyro
+from rich.progress import track
+
+from experiments import command_line
+from experiments.command_line import UserError
+from experiments.densities import DENSITIES, Density
+from experiments.pictures import save_picture
+from experiments.plots import figure
+from nvpjax import Flow, real_nvp_vectors
+
+HELD_OUT = 20_000
+"""Points that the flow is never trained on."""
+EVALUATE_EVERY = 100
+SETTLED = 500
+"""Steps after which the held-out number must no longer be large; the final line gives the highest one after them."""
+SHOWN = 4000
+"""Points in the pictures."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    density: tyro.conf.Positional[Literal[tuple(DENSITIES)]]
+    """What to learn."""
+    steps: int = 5000
+    """Training steps, each on fresh points."""
+    batch_size: int = 512
+    """Points a step."""
+    layers: int = 12
+    """Affine couplings, each with a batch normalisation."""
+    learning_rate: float = 2e-3
+    """Adam's, falling to 0 along a cosine."""
+    seed: int = 0
+    """Seed of the weights and of the points."""
+    out: Path | None = None
+    """Picture to write; toy2d_DENSITY.png by default."""
+
+
+class Fit(NamedTuple):
+    params: dict
+    state: tuple
+    history: list[tuple[int, float]]
+    """(step, nats on held-out points), every EVALUATE_EVERY steps."""
+
+
+def fit(flow: Flow, density: Density, options: Arguments, progress: Callable = lambda rounds: rounds) -> Fit:
+    """Train by maximum likelihood on points drawn without end."""
+    rng = np.random.default_rng(options.seed)
+    held_out = jnp.asarray(density.sample(rng, HELD_OUT), jnp.float32)
+    optimizer = optax.adam(optax.cosine_decay_schedule(options.learning_rate, options.steps))
+    params, state = jax.jit(flow.init)(jax.random.key(options.seed), held_out[:2])
+
+    def step(carry, x):
+        params, state, optimizer_state = carry
+
+        def loss(params):
+            log_prob, new_state = flow.log_prob(params, state, x, train=True)
+            return -jnp.mean(log_prob), new_state
+
+        (nats, state), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+        updates, optimizer_state = optimizer.update(gradients, optimizer_state)
+        return (optax.apply_updates(params, updates), state, optimizer_state), nats
+
+    @jax.jit
+    def train(carry, points):
+        return jax.lax.scan(step, carry, points)[0]
+
+    @jax.jit
+    def evaluate(params, state):
+        return -jnp.mean(flow.log_prob(params, state, held_out)[0])
+
+    carry, history = (params, state, optimizer.init(params)), []
+    for done in progress(range(0, options.steps, EVALUATE_EVERY)):
+        number = min(EVALUATE_EVERY, options.steps - done)
+        points = density.sample(rng, number * options.batch_size)
+        carry = train(carry, jnp.asarray(rng.permutation(points), jnp.float32).reshape(number, -1, 2))
+        history.append((done + number, float(evaluate(*carry[:2]))))
+    return Fit(carry[0], carry[1], history)
+
+
+def integral(flow: Flow, fit: Fit, limits: np.ndarray, side: int = 1000) -> tuple[float, np.ndarray]:
+    """Give ∫ p(x) dx by the midpoint rule over the box ``limits`` (2, 2), and the density there ``(side, side)``."""
+    axes = [low + (high - low) * (np.arange(side) + 0.5) / side for low, high in limits]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float32)
+    log_prob = jax.jit(lambda x: flow.log_prob(fit.params, fit.state, x)[0])
+    density = np.concatenate([np.exp(np.asarray(log_prob(part), np.float64)) for part in np.split(grid, 10)])
+    cell = np.prod((limits[:, 1] - limits[:, 0]) / side)
+    return float(density.sum() * cell), density.reshape(side, side)
+
+
+def draw(path: Path, name: str, flow: Flow, fit: Fit, x: np.ndarray, limits: np.ndarray, density: np.ndarray) -> None:
+    """Data, latents, samples, and both images of a grid: the paper's figure 1, with the density and the history."""
+    forward = jax.jit(lambda x: flow.bijector.forward(fit.params["bijector"], fit.state, x)[0])
+    inverse = jax.jit(lambda z: flow.bijector.inverse(fit.params["bijector"], fit.state, z)[0])
+    z = np.random.default_rng(0).standard_normal((SHOWN, 2), np.float32)
+    page, axes = figure(2, 4, size=(16, 8.4))
+    by_data, by_latent = (np.arctan2(points[:, 1], points[:, 0]) for points in (x, z))
+    latent_limits = np.array([[-4.0, 4.0], [-4.0, 4.0]])
+
+    _scatter(axes[0, 0], x, by_data, limits, "data $x$")
+    _scatter(axes[0, 1], np.asarray(forward(x)), by_data, latent_limits, "latents $z = f(x)$")
+    _lines(axes[0, 2], forward, limits, latent_limits, "$f$ of a grid over the data")
+    axes[0, 3].imshow(density.T, origin="lower", extent=limits.ravel(), aspect="auto", cmap="magma")
+    axes[0, 3].set(title="density of the model", **_box(limits))
+    _scatter(axes[1, 0], np.asarray(inverse(z)), by_latent, limits, "samples $x = f^{-1}(z)$")
+    _scatter(axes[1, 1], z, by_latent, latent_limits, "latents $z \\sim N(0, I)$")
+    _lines(axes[1, 2], inverse, latent_limits, limits, "$f^{-1}$ of a grid over the latents")
+    steps, nats = zip(*fit.history)
+    axes[1, 3].plot(steps, nats)
+    axes[1, 3].set(title="held-out nats", xlabel="step", ylim=(min(nats) - 0.05, min(nats) + 1))
+    if DENSITIES[name].entropy is not None:
+        axes[1, 3].axhline(DENSITIES[name].entropy, color="0.6", linestyle="--", label="entropy of the data")
+        axes[1, 3].legend(frameon=False)
+    page.suptitle(f"{name.replace('_', ' ')}: a Real NVP of the plane, {nats[-1]:.3f} nats on held-out points")
+    save_picture(path, lambda: page.savefig(path))
+
+
+def _box(limits: np.ndarray) -> dict:
+    return {"xlim": limits[0], "ylim": limits[1]}
+
+
+def _scatter(axis, points, colours, limits, title) -> None:
+    axis.scatter(*points.T, c=colours, cmap="twilight_shifted", s=3, linewidths=0)
+    axis.set(title=title, **_box(limits))
+
+
+def _lines(axis, function, source: np.ndarray, target: np.ndarray, title: str, lines: int = 25, points: int = 400):
+    """The images of evenly spaced lines over ``source``, both ways."""
+    fine, coarse = ([np.linspace(*side, number) for side in source] for number in (points, lines))
+    for index in range(lines):
+        across = np.stack([fine[0], np.full(points, coarse[1][index])], axis=1)
+        along = np.stack([np.full(points, coarse[0][index]), fine[1]], axis=1)
+        for line, colour in ((across, "C0"), (along, "C3")):
+            axis.plot(*np.asarray(function(line.astype(np.float32))).T, color=colour, linewidth=0.7)
+    axis.set(title=title, **_box(target))
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = command_line.parse(
+        lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.toy2d", description=__doc__)
+    )
+    if min(options.steps, options.batch_size - 1, options.layers) < 1 or options.learning_rate <= 0:
+        raise UserError(
+            "expected --steps and --layers of at least 1, --batch-size of at least 2, --learning-rate above 0"
+        )
+    density = DENSITIES[options.density]
+    flow = real_nvp_vectors(2, layers=options.layers)
+    result = fit(flow, density, options, lambda rounds: track(rounds, f"training on {options.density}"))
+    x = density.sample(np.random.default_rng(options.seed + 1), SHOWN).astype(np.float32)
+    low, high = x.min(axis=0), x.max(axis=0)
+    limits = np.stack([low - 0.15 * (high - low), high + 0.15 * (high - low)], axis=1)
+    wide = np.stack([low - (high - low), high + (high - low)], axis=1)
+    total, _ = integral(flow, result, wide, side=2000)
+    out = options.out or Path(f"toy2d_{options.density}.png")
+    draw(out, options.density, flow, result, x, limits, integral(flow, result, limits, side=400)[1])
+    settled = [nats for step, nats in result.history if step > SETTLED]
+    highest = f", highest after step {SETTLED} {max(settled):.4f}" if settled else ""
+    entropy = f" (entropy of the data {density.entropy:.4f})" if density.entropy is not None else ""
+    if not math.isfinite(result.history[-1][1]):
+        raise UserError(
+            f"training diverged: {result.history[-1][1]} nats; use a lower --learning-rate; picture in {out}"
+        )
+    print(
+        f"{options.density}: {result.history[-1][1]:.4f} nats on held-out points{entropy} after {options.steps} steps"
+        f"{highest}; the density integrates to {total:.4f}; picture in {out}"
+    )
+
+
+if __name__ == "__main__":
+    command_line.run(main)
