@@ -1,5 +1,6 @@
 """Pixels, densities and bits per dimension, against closed forms."""
 
+import math
 from dataclasses import dataclass
 
 import jax
@@ -9,7 +10,7 @@ import pytest
 
 from nvpjax import Distribution, Flow, Logit, bits_per_dim, dequantize
 from nvpjax.bijector import sum_over_event
-from nvpjax.objectives import image_keys, sum_of_squares
+from nvpjax.objectives import image_keys, importance_weighted, sum_of_squares
 
 
 @dataclass(frozen=True)
@@ -64,3 +65,13 @@ def test_float_images_are_refused():
 def test_sum_of_squares_takes_named_leaves_only():
     params = ({"a": {"scale": jnp.full(2, 3.0), "kernel": jnp.ones(5)}}, {"scale": jnp.float32(2.0)})
     assert float(sum_of_squares(params, ("scale",))) == 22.0
+
+
+def test_importance_weighted_draws_against_the_sum_in_another_base():
+    bits = np.array([[1.0, 2.0], [1.5, 2.0], [0.5, 2.5]])
+    dimensions = 6
+    expected = [-math.log2(sum(2 ** (-dimensions * value) for value in draws) / 3) / dimensions for draws in bits.T]
+    np.testing.assert_allclose(importance_weighted(bits, dimensions), expected, rtol=1e-12)
+    assert np.all(importance_weighted(bits, dimensions) < bits.mean(axis=0))
+    np.testing.assert_array_equal(importance_weighted(bits[:1], 3072), bits[0])
+    assert np.all(np.isfinite(importance_weighted(100 * bits, 12_288)))  # exponents of a million

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import command_line, evaluate, sample, train
+from experiments import command_line, compress, curves, evaluate, manifold, reconstruct, sample, train
 from experiments.build import train_state_like
 from experiments.checkpoints import Checkpoints
 from experiments.config import read_config
 from experiments.data import load_images, training_batches
 from experiments.metrics import read_metrics
+from experiments.records import FIELDS
 
 # One process runs them all: they share a fixture that takes long.
 pytestmark = pytest.mark.xdist_group("programs")
@@ -109,8 +110,21 @@ def test_evaluation_counts_every_image_once_whatever_the_batch_size(run_dir, cap
     for batch_size in ("64", "100"):  # neither divides 299
         command_line.run(evaluate.main, [str(run_dir), "--json", "--batch-size", batch_size])
         results.append(json.loads(capsys.readouterr().out))
-    assert [result["images"] for result in results] == [299, 299]
-    np.testing.assert_allclose(results[0]["bits_per_dim"], results[1]["bits_per_dim"], rtol=1e-6)
+    first, second = (result["result"] for result in results)
+    assert first["images"] == second["images"] == 299
+    np.testing.assert_allclose(first["bits_per_dim"], second["bits_per_dim"], rtol=1e-6)
+
+
+def test_several_draws_give_a_bound_and_a_tighter_number_and_a_record(run_dir, capsys):
+    command_line.run(evaluate.main, [str(run_dir), "--draws", "3"])
+    assert "evaluation_test.json" in capsys.readouterr().out
+    record = json.loads((run_dir / "evaluation_test.json").read_text())
+    result = record["result"]
+    assert result["draws"] == 3 and result["importance_weighted"] < result["bits_per_dim"]
+    assert result["round_trip_error_median"] <= result["round_trip_error_99.9"] <= result["round_trip_error"]
+    assert set(record) == set(FIELDS) and record["training"]["seconds"] > 0
+    assert [start["first_step"] for start in record["training"]["starts"]] == [0]
+    assert "experiments.train" in record["training"]["starts"][0]["command"]
 
 
 def test_sample_writes_a_grid(run_dir, tmp_path, capsys):
@@ -118,7 +132,17 @@ def test_sample_writes_a_grid(run_dir, tmp_path, capsys):
     command_line.run(sample.main, [str(run_dir), "--num", "6", "--temperature", "0.7", "--out", str(out)])
     assert str(out) in capsys.readouterr().out
     picture = Image.open(out)
-    assert picture.size == ((3 * 9 + 1) * 6, (2 * 9 + 1) * 6) and len(picture.getcolors()) > 2
+    assert picture.width >= (3 * 9 + 1) * 6 and picture.height > (2 * 9 + 1) * 6 and len(picture.getcolors()) > 2
+    command_line.run(sample.main, [str(run_dir), "--num", "1", "--size", "16", "--out", str(out)])
+    assert Image.open(out).height > 16 * 3 and "16x16" not in capsys.readouterr().err
+
+
+def test_pictures_of_a_run(run_dir, tmp_path, capsys):
+    for program, options in ((manifold, ["--steps", "2"]), (compress, []), (reconstruct, []), (curves, [])):
+        out = tmp_path / f"{program.__name__}.png"
+        command_line.run(program.main, [str(run_dir), "--out", str(out), *options])
+        assert str(out) in capsys.readouterr().out.splitlines()[-1]
+        assert min(Image.open(out).size) > 100
 
 
 def complaint(capsys, program, *arguments) -> str:
@@ -144,6 +168,11 @@ def test_mistakes_on_the_command_line(run_dir, data_dir, tmp_path, capsys):
     assert "not a run directory" in complaint(capsys, evaluate, tmp_path / "missing")
     assert "not a run directory" in complaint(capsys, sample, tmp_path / "missing")
     assert "test" in complaint(capsys, evaluate, run_dir, "--split", "tset")
+    assert "multiples of 2" in complaint(capsys, sample, run_dir, "--size", "9")
+    assert "--draws" in complaint(capsys, evaluate, run_dir, "--draws", "0")
+    assert "no test image 299" in complaint(capsys, manifold, run_dir, "--images", "0", "1", "2", "299")
+    assert "--steps" in complaint(capsys, manifold, run_dir, "--steps", "0")
+    assert "not a run directory" in complaint(capsys, curves, tmp_path / "missing")
     assert "--out" in complaint(capsys, sample, run_dir, "--out", tmp_path / "missing" / "a.png")
     assert not (tmp_path / "new").exists()
 

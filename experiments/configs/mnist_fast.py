@@ -1,6 +1,8 @@
 """MNIST with a model that two CPU cores train in two hours.
 
 Command: python -m experiments.train mnist_fast --data-dir DIR
+
+Published for a Real NVP of this family, trained on GPUs for days: 1.06 bits/dim (FFJORD, table 2).
 """
 
 from experiments.config import Config
@@ -22,5 +24,5 @@ CONFIG = Config(
     learning_rate=2e-3,
     final_learning_rate=1e-5,
     warmup_steps=200,
-    eval_every=2000,
+    eval_every=1000,
 )
