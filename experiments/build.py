@@ -15,7 +15,7 @@ from nvpjax.parallel import AXIS
 from nvpjax.training import TrainState, create_train_state, make_train_step
 
 
-def build_flow(config: Config) -> Flow:
+def build_flow(config: Config, axis_name: str | None = AXIS) -> Flow:
     return real_nvp(
         channels=config.image_shape[-1],
         scales=config.scales,
@@ -24,7 +24,7 @@ def build_flow(config: Config) -> Flow:
         alpha=config.alpha,
         learned_prior=config.learned_prior,
         lag=config.lag,
-        axis_name=AXIS,
+        axis_name=axis_name,
     )
 
 
@@ -43,13 +43,12 @@ def build_optimizer(config: Config) -> optax.GradientTransformation:
     )
 
 
-def build_train_step(config: Config) -> Callable:
+def build_train_step(config: Config, axis_name: str | None = AXIS) -> Callable:
     def penalty(params):
         return config.scale_penalty * sum_of_squares(params, names=("scale",))
 
-    return make_train_step(
-        build_flow(config), build_optimizer(config), levels=config.levels, penalty=penalty, axis_name=AXIS
-    )
+    flow, optimizer = build_flow(config, axis_name), build_optimizer(config)
+    return make_train_step(flow, optimizer, levels=config.levels, penalty=penalty, axis_name=axis_name)
 
 
 def build_train_state(config: Config) -> TrainState:
