@@ -8,20 +8,20 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 SIDE, STRIDE = 32, 8
-TEST_EVERY = 7
-"""Every so many-th block of the grid of whole patches is a test image."""
+EVERY = 7
+"""Of the grid of whole patches, one in so many is a test image, and one a validation image."""
 
 
 class Patches(tfds.core.GeneratorBasedBuilder):
     """32x32 colour patches of a Chinese temple and of a flower (427x640 each).
 
-    The photographs are divided into a grid of whole patches, every seventh of which is a test image. Training images
-    are all patches on a grid of 8 pixels that share no pixel with a test image: 74 test images lie all over both
-    photographs, so that both splits have the same content.
+    The photographs are divided into a grid of whole patches; of every seven, one is a test image and one a validation
+    image. Training images are all patches on a grid of 8 pixels that share no pixel with those. All three lie all
+    over both photographs and have the same content. Validation images are the last of the train split, 3 percent.
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "Every seventh block is a test image."}
+    RELEASE_NOTES = {"1.0.0": "Of every seven blocks one is a test image, one a validation image."}
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
@@ -31,25 +31,21 @@ class Patches(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, download_manager):
-        train, test = [], []
+        train, validation, test = [], [], []
         for photograph in load_sample_images().images:
-            corners = [
-                (top, left) for top in range(0, 427 - SIDE + 1, STRIDE) for left in range(0, 640 - SIDE + 1, STRIDE)
-            ]
+            height, width, _ = photograph.shape
+            tops, lefts = (range(0, side - SIDE + 1, STRIDE) for side in (height, width))
+            corners = [(top, left) for top in tops for left in lefts]
             blocks = [corner for corner in corners if corner[0] % SIDE == 0 and corner[1] % SIDE == 0]
-            held_out = blocks[TEST_EVERY // 2 :: TEST_EVERY]
-            taken = np.zeros(photograph.shape[:2], bool)
-            for top, left in held_out:
-                taken[top : top + SIDE, left : left + SIDE] = True
-            free = [(top, left) for top, left in corners if not taken[top : top + SIDE, left : left + SIDE].any()]
-            train += [photograph[top : top + SIDE, left : left + SIDE] for top, left in free]
-            test += [photograph[top : top + SIDE, left : left + SIDE] for top, left in held_out]
-        # Validation images are the last of the training images: in a fixed random order they are not one corner.
-        order = np.random.default_rng(0).permutation(len(train))
-        return {
-            "train": self._generate_examples([train[index] for index in order]),
-            "test": self._generate_examples(test),
-        }
+            taken = np.zeros((height, width), bool)
+            for split, first in ((validation, 0), (test, EVERY // 2)):
+                for top, left in blocks[first::EVERY]:
+                    taken[top : top + SIDE, left : left + SIDE] = True
+                    split.append(photograph[top : top + SIDE, left : left + SIDE])
+            for top, left in corners:
+                if not taken[top : top + SIDE, left : left + SIDE].any():
+                    train.append(photograph[top : top + SIDE, left : left + SIDE])
+        return {"train": self._generate_examples(train + validation), "test": self._generate_examples(test)}
 
     def _generate_examples(self, patches):
         for index, patch in enumerate(patches):
