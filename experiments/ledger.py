@@ -9,7 +9,6 @@ Every measured number has its record under experiments/results, made by
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +55,8 @@ def _row(published: str, path: Path, record: dict) -> str:
     weighted = f"{result['draws']}: {result['importance_weighted']:.4f}"
     errors = f"{result['round_trip_error_median']:.1e}, {result['round_trip_error']:.1e}"
     hardware = training["starts"][-1]["hardware"] if training["starts"] else "unknown machine"
-    minutes = "" if math.isnan(training["seconds"]) else f", {training['seconds'] / 60:.0f} minutes"
-    how = f"step {record['step']}{minutes} on {hardware}; [record](experiments/results/{path.name})"
+    link = f"[record](experiments/results/{path.name})"
+    how = f"step {record['step']}, {training['seconds'] / 60:.0f} minutes on {hardware}; {link}"
     name = config["name"] + _differences(config)
     return f"| {name} | {data_set} | {config['alpha']:g} | {published} | {measured} | {weighted} | {errors} | {how} |\n"
 

@@ -48,3 +48,9 @@ def read_metrics(run_dir: Path) -> list[dict]:
         except json.JSONDecodeError:
             break
     return metrics
+
+
+def training_seconds(run_dir: Path, step: int) -> float:
+    """The seconds of training up to ``step`` over all starts, from the evaluation there; 0 where there is none."""
+    evaluations = [line for line in read_metrics(run_dir) if line["split"] == "validation" and line["step"] == step]
+    return evaluations[-1]["training_seconds"] if evaluations else 0.0

@@ -14,7 +14,7 @@ from experiments.build import train_state_like
 from experiments.command_line import UserError
 from experiments.config import Config, to_json
 from experiments.data import open_dataset
-from experiments.metrics import read_metrics
+from experiments.metrics import training_seconds
 from experiments.provenance import fingerprint, read_starts, surroundings
 
 RESULTS = Path(__file__).parent / "results"
@@ -26,8 +26,6 @@ FIELDS = ("config", "split", "step", "result", "parameters", "data_set", "traini
 def make_record(config: Config, run_dir: Path, split: str, step: int, result: dict) -> dict:
     """Put an evaluation together with how the run was trained, on what data, and where it was evaluated."""
     builder = open_dataset(config)
-    evaluations = [line for line in read_metrics(run_dir) if line["split"] == "validation" and line["step"] == step]
-    seconds = evaluations[-1].get("training_seconds", math.nan) if evaluations else math.nan
     parameters = jax.tree.leaves(train_state_like(config).params)
     return {
         "config": {**to_json(config), "data_dir": None},  # a path of somebody's machine says nothing
@@ -40,7 +38,7 @@ def make_record(config: Config, run_dir: Path, split: str, step: int, result: di
             "version": str(builder.version),
             "sha256": fingerprint(Path(builder.data_dir)),
         },
-        "training": {"seconds": seconds, "starts": read_starts(run_dir)},
+        "training": {"seconds": training_seconds(run_dir, step), "starts": read_starts(run_dir)},
         "evaluation": surroundings(),
     }
 

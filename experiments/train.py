@@ -26,7 +26,7 @@ from experiments.config import Config, check_run_directory, open_run_directory
 from experiments.configs import all_configs
 from experiments.data import load_images, training_batches
 from experiments.evaluation import check_devices, evaluate_images, make_evaluators
-from experiments.metrics import MetricsLog, read_metrics
+from experiments.metrics import MetricsLog, training_seconds
 from experiments.pictures import save_grid, to_pixels
 from experiments.progress import TrainingProgress
 from experiments.provenance import write_start
@@ -56,12 +56,7 @@ def train(config: Config, run_dir: Path) -> str:
     with Checkpoints(run_dir) as checkpoints:
         # -------------------------------------------------------------- model: anew, or from the latest checkpoint
         first_step = checkpoints.latest_step() or 0
-        before = [
-            line["training_seconds"]
-            for line in read_metrics(run_dir)
-            if line.get("step") == first_step and line["split"] == "validation"
-        ]
-        progress = TrainingProgress(config, first_step, run_dir, before[-1] if before else 0.0)
+        progress = TrainingProgress(config, first_step, run_dir, training_seconds(run_dir, first_step))
         write_start(run_dir, first_step)
         if first_step:
             train_state = checkpoints.restore(first_step, train_state_like(config))
