@@ -35,7 +35,7 @@ def parse(read: Callable[[], Any]) -> Any:
 
 
 def _one_line(box: str) -> str:
-    """Keep the first section of tyro's box, the first two lines of the second, and where help is to be had."""
+    """Keep the first section of tyro's box, choices or the first guess from the second, and where help is to be had."""
     lines = [line.strip("│╭╮╰╯─ ") for line in box.splitlines()[1:-1]]
     sections, section = [], []
     for line in [*lines, ""]:
@@ -44,5 +44,7 @@ def _one_line(box: str) -> str:
         elif section:
             sections.append(section)
             section = []
-    kept = sections if len(sections) < 2 else [sections[0], sections[1][:2], sections[-1]]
-    return ". ".join(dict.fromkeys(" ".join(section) for section in kept))
+    if len(sections) > 1:
+        choices = sections[1][0].startswith("Available")  # all of them; of guesses at an option the first one will do
+        sections = [sections[0], sections[1] if choices else sections[1][:2], sections[-1]]
+    return ". ".join(dict.fromkeys(" ".join(section).rstrip(".") for section in sections))

@@ -158,7 +158,7 @@ def complaint(capsys, program, *arguments) -> str:
 def test_mistakes_on_the_command_line(run_dir, data_dir, tmp_path, capsys):
     new = ["--run-dir", tmp_path / "new", "--data-dir", data_dir]
     said = complaint(capsys, train, "digitz")
-    assert "digitz" in said and "digits, mnist" in said and "--help" in said
+    assert "digitz" in said and "digits, imagenet32" in said and "patches" in said and "--help" in said
     assert "--steps INT" in complaint(capsys, train, "digits", "--stepz", "3")
     assert "invalid literal" in complaint(capsys, train, "digits", "--steps", "many")
     assert "--steps -1" in complaint(capsys, train, "digits", "--steps", "-1", *new)
