@@ -12,7 +12,7 @@ from experiments.config import Config
 from nvpjax import Flow, real_nvp
 from nvpjax.objectives import sum_of_squares
 from nvpjax.parallel import AXIS
-from nvpjax.training import TrainState, create_train_state, make_train_step
+from nvpjax.training import TrainState, create_train_state, make_measure_step, make_train_step
 
 
 def build_flow(config: Config, axis_name: str | None = AXIS) -> Flow:
@@ -49,6 +49,10 @@ def build_train_step(config: Config, axis_name: str | None = AXIS) -> Callable:
 
     flow, optimizer = build_flow(config, axis_name), build_optimizer(config)
     return make_train_step(flow, optimizer, levels=config.levels, penalty=penalty, axis_name=axis_name)
+
+
+def build_measure_step(config: Config) -> Callable:
+    return make_measure_step(build_flow(config), levels=config.levels, axis_name=AXIS)
 
 
 def build_train_state(config: Config) -> TrainState:

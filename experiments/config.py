@@ -78,6 +78,8 @@ class Config:
     weight_decay: float = 0.0
     """Decoupled weight decay (AdamW)."""
 
+    measure_batches: int = 30
+    """Training batches that the moments of batch normalisation are measured on anew before each evaluation."""
     eval_every: int = 1000
     """Steps between evaluations on validation images, each with a checkpoint and a sample grid."""
     log_every: int = 10
@@ -89,6 +91,7 @@ class Config:
         positive = ("batch_size", "eval_every", "log_every", "scales", "features", "learning_rate", "gradient_clip")
         wrong = [field for field in positive if getattr(self, field) <= 0]
         zero_too = ("steps", "blocks", "shifts", "warmup_steps", "final_learning_rate", "scale_penalty", "weight_decay")
+        zero_too += ("measure_batches",)
         wrong += [field for field in zero_too if getattr(self, field) < 0]
         wrong += [] if 0 < self.validation_percent < 100 else ["validation_percent"]
         wrong += [] if 0 <= self.alpha < 0.5 else ["alpha"]

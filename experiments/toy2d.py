@@ -28,6 +28,8 @@ from nvpjax import Flow, real_nvp_vectors
 HELD_OUT = 20_000
 """Points that the flow is never trained on."""
 EVALUATE_EVERY = 100
+MEASURED = 30
+"""Batches that the moments of batch normalisation are measured on anew before each evaluation."""
 SETTLED = 500
 """Steps after which the held-out number must no longer be large; the final line gives the highest one after them."""
 SHOWN = 4000
@@ -82,6 +84,11 @@ def fit(flow: Flow, density: Density, options: Arguments, progress: Callable = l
         return jax.lax.scan(step, carry, points)[0]
 
     @jax.jit
+    def measure(params, state, points):
+        """Running averages belong to the parameters of past steps: go over some points with those of now."""
+        return jax.lax.scan(lambda state, x: (flow.log_prob(params, state, x, train=True)[1], None), state, points)[0]
+
+    @jax.jit
     def evaluate(params, state):
         return -jnp.mean(flow.log_prob(params, state, held_out)[0])
 
@@ -89,7 +96,9 @@ def fit(flow: Flow, density: Density, options: Arguments, progress: Callable = l
     for done in progress(range(0, options.steps, EVALUATE_EVERY)):
         number = min(EVALUATE_EVERY, options.steps - done)
         points = density.sample(rng, number * options.batch_size)
-        carry = train(carry, jnp.asarray(rng.permutation(points), jnp.float32).reshape(number, -1, 2))
+        points = jnp.asarray(rng.permutation(points), jnp.float32).reshape(number, -1, 2)
+        params, state, optimizer_state = train(carry, points)
+        carry = params, measure(params, state, points[-MEASURED:]), optimizer_state
         history.append((done + number, float(evaluate(*carry[:2]))))
     return Fit(carry[0], carry[1], history)
 

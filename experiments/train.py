@@ -9,8 +9,9 @@ samples_STEP.png.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import numpy as np
 import tyro
 
 from experiments import command_line
-from experiments.build import build_train_state, build_train_step, train_state_like
+from experiments.build import build_measure_step, build_train_state, build_train_step, train_state_like
 from experiments.checkpoints import Checkpoints
 from experiments.command_line import UserError
 from experiments.config import Config, check_run_directory, open_run_directory
@@ -31,7 +32,8 @@ from experiments.pictures import save_grid, to_pixels
 from experiments.progress import TrainingProgress
 from experiments.provenance import write_start
 from experiments.sample import make_sampler
-from nvpjax.parallel import parallel_train_step, replicate, shard, unreplicate
+from nvpjax.parallel import parallel_measure_step, parallel_train_step, replicate, shard, unreplicate
+from nvpjax.training import TrainState
 
 SAMPLES = 64
 """Images in the sample grids of a run."""
@@ -66,6 +68,7 @@ def train(config: Config, run_dir: Path) -> str:
         key = jax.random.key(config.seed)  # with the step number it gives the noise of every step
 
         train_step = parallel_train_step(build_train_step(config))
+        measure_step = parallel_measure_step(build_measure_step(config))
         evaluators = make_evaluators(config)
         sampler = make_sampler(config, SAMPLES)
         batches = training_batches(train_images, config, first_step)
@@ -91,6 +94,8 @@ def train(config: Config, run_dir: Path) -> str:
                 if step % config.eval_every == 0 or step == config.steps:
                     seconds = progress.training_seconds()
                     with progress.paused():
+                        ahead = itertools.islice(training_batches(train_images, config, step), config.measure_batches)
+                        train_state = measure_anew(measure_step, train_state, jax.random.fold_in(key, step), ahead)
                         held_out = evaluate_images(evaluators, train_state, validation_images, config.batch_size)
                         host_state = unreplicate(train_state)
                         x = sampler(jax.random.key(config.seed), host_state.params, host_state.state, 1.0)
@@ -114,6 +119,15 @@ def train(config: Config, run_dir: Path) -> str:
         f"{progress.summary()}; round-trip error {result['round_trip_error']:.1e}, train/eval gap "
         f"{result['train_eval_gap']:+.4f}; samples, metrics and checkpoints in {run_dir}"
     )
+
+
+def measure_anew(measure_step: Callable, train_state: TrainState, key: jax.Array, batches: Iterable[np.ndarray]):
+    """The train state with running averages that belong to its parameters; see ``make_measure_step``."""
+    state = train_state.state
+    for number, batch in enumerate(batches):
+        shards = shard(batch, jax.local_device_count())
+        state = measure_step(train_state.params, state, jax.random.fold_in(key, number), shards)
+    return train_state._replace(state=state)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -59,6 +59,11 @@ def parallel_train_step(step: Callable, devices: Sequence[jax.Device] | None = N
     return _waiting(jax.pmap(step, axis_name=AXIS, in_axes=(0, None, 0), donate_argnums=0, devices=devices))
 
 
+def parallel_measure_step(step: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
+    """Run ``step(params, state, key, images)`` on all local devices; the key is shared."""
+    return _waiting(jax.pmap(step, axis_name=AXIS, in_axes=(0, 0, None, 0), devices=devices))
+
+
 def parallel_eval_step(step: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
     """Run ``step(params, state, key, images, indices)`` on all local devices; the key is shared."""
     return _waiting(jax.pmap(step, axis_name=AXIS, in_axes=(0, 0, None, 0, 0), devices=devices))

@@ -1,5 +1,6 @@
 """One step is the same step on any number of devices."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +8,23 @@ import optax
 import pytest
 
 from nvpjax import real_nvp
-from nvpjax.parallel import AXIS, parallel_eval_step, parallel_train_step, replicate, shard, unreplicate
+from nvpjax.parallel import (
+    AXIS,
+    parallel_eval_step,
+    parallel_measure_step,
+    parallel_train_step,
+    replicate,
+    shard,
+    unreplicate,
+)
 from nvpjax.testing import moved_from_start
-from nvpjax.training import create_train_state, make_eval_step, make_train_step
+from nvpjax.training import (
+    create_train_state,
+    make_eval_step,
+    make_measure_step,
+    make_train_mode_bits,
+    make_train_step,
+)
 
 # One process runs them all: they share a fixture that takes long.
 pytestmark = pytest.mark.xdist_group("training")
@@ -77,3 +92,24 @@ def test_loss_is_the_negative_log_likelihood_in_nats(steps):
     metrics = steps[1][1]
     nats = (metrics["bits_per_dim"] - np.log2(17)) * 64 * np.log(2)
     np.testing.assert_allclose(metrics["loss"], nats, rtol=1e-4)
+
+
+def test_moments_measured_anew_belong_to_the_parameters_of_now(start):
+    """Averages of a flow whose parameters then moved far are wrong for it; sixty batches put them right."""
+    key, indices = jax.random.key(5), np.arange(len(IMAGES))
+    params = moved_from_start(jax.random.key(6), start.params, 0.5)
+    averages = {}
+    for number in (1, 4):
+        devices = jax.local_devices()[:number]
+        measure = parallel_measure_step(make_measure_step(FLOW, levels=17, axis_name=AXIS), devices)
+        variables, state = replicate(params, devices), replicate(start.state, devices)
+        for batch in range(60):
+            state = measure(variables, state, jax.random.fold_in(key, batch), shard(IMAGES, number))
+        averages[number] = unreplicate(state)
+    chex.assert_trees_all_close(averages[1], averages[4], rtol=1e-4, atol=1e-5)
+
+    evaluate = jax.jit(make_eval_step(FLOW, levels=17))
+    stale, fresh = (evaluate(params, state, key, IMAGES, indices).mean() for state in (start.state, averages[1]))
+    train_mode = jax.vmap(make_train_mode_bits(FLOW, levels=17), axis_name=AXIS, in_axes=(None, None, None, 0, 0))
+    own = jax.jit(train_mode)(params, start.state, key, IMAGES[None], indices[None]).mean()
+    assert abs(stale - own) > 0.1 and abs(fresh - own) < 0.1 * abs(stale - own)
