@@ -1,6 +1,6 @@
 """Train configs with three learning rates and hold the distance between training and test bits/dim against a bound.
 
-Usage: python -m experiments.kit.stability [--configs mnist_fast patches] [--steps 1500] [--data-dir DIR]
+Usage: python -m experiments.kit.stability [--configs mnist_fast patches] [--steps 1000] [--data-dir DIR]
 
 Batch-norm flows are known for test bits/dim that jump while training goes well. At every evaluation this compares test
 bits/dim (running averages) with training bits/dim over the steps just before, and prints the largest distance of a run.
@@ -36,7 +36,7 @@ class Arguments:
     """What to train."""
     learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
     """Each constant after the warm-up: nothing falls that could hide a trouble."""
-    steps: int = 1500
+    steps: int = 1000
     """Steps a run."""
     eval_every: int = 100
     """Steps between evaluations."""
