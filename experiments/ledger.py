@@ -42,7 +42,14 @@ def table() -> str:
     for name, (_, config) in sorted(all_configs().items()):
         published = f"{config.published:.2f} ({config.published_by})" if config.published else "none"
         own = [(path, record) for path, record in records if record["config"]["name"] == name]
-        rows += [_row(published, path, record) for path, record in own]
+        for path, record in own:
+            if (
+                record["data_set"]["name"] != config.dataset
+            ):  # as of the two ImageNets: no row stands beside the wrong one
+                raise UserError(
+                    f"{path} is of {record['data_set']['name']}, config {name} reads {config.dataset}: move it"
+                )
+            rows.append(_row(published, path, record))
         if not own:
             rows.append(f"| {name} | {config.dataset} | {config.alpha:g} | {published} | not run | | | |\n")
     return HEAD + "".join(rows)
@@ -66,7 +73,9 @@ def _differences(config: dict) -> str:
     today = json.loads(json.dumps(to_json(all_configs()[config["name"]][1])))
     skip = ("data_dir", "eval_every", "log_every")
     options = [
-        f"--{key.replace('_', '-')} {config[key]}" for key in today if key not in skip and config[key] != today[key]
+        f"--{key.replace('_', '-')} {config[key]}"
+        for key in sorted(config.keys() & today.keys())
+        if key not in skip and config[key] != today[key]
     ]
     return f" ({' '.join(options)})" if options else ""
 
