@@ -95,14 +95,16 @@ def train(config: Config, run_dir: Path) -> str:
                     seconds = progress.training_seconds()
                     with progress.paused():
                         ahead = itertools.islice(training_batches(train_images, config, step), config.measure_batches)
-                        train_state = measure_anew(measure_step, train_state, jax.random.fold_in(key, step), ahead)
+                        noise = jax.random.fold_in(key, step)
+                        train_state, bits = measure_anew(measure_step, train_state, noise, ahead)
                         held_out = evaluate_images(evaluators, train_state, validation_images, config.batch_size)
                         host_state = unreplicate(train_state)
                         x = sampler(jax.random.key(config.seed), host_state.params, host_state.state, 1.0)
                         pixels, _ = to_pixels(np.asarray(x), config.levels)
                         title = f"{config.name}: samples at step {step}"
                         save_grid(run_dir / f"samples_{step:06d}.png", pixels, config.levels, title=title)
-                        log.write(step, "validation", **held_out, training_seconds=seconds)
+                        at_once = {"training_bits_per_dim": bits, "training_seconds": seconds}
+                        log.write(step, "validation", **held_out, **at_once)
                         checkpoints.save(step, host_state, held_out["bits_per_dim"])
                     progress.evaluated(step, held_out)
 
@@ -121,13 +123,19 @@ def train(config: Config, run_dir: Path) -> str:
     )
 
 
-def measure_anew(measure_step: Callable, train_state: TrainState, key: jax.Array, batches: Iterable[np.ndarray]):
-    """The train state with running averages that belong to its parameters; see ``make_measure_step``."""
-    state = train_state.state
+def measure_anew(
+    measure_step: Callable, train_state: TrainState, key: jax.Array, batches: Iterable[np.ndarray]
+) -> tuple[TrainState, float]:
+    """The train state with averages that belong to its parameters, and bits/dim of ``batches`` in training mode.
+
+    See ``make_measure_step``. Without batches nothing changes, and bits/dim are NaN.
+    """
+    state, bits = train_state.state, []
     for number, batch in enumerate(batches):
         shards = shard(batch, jax.local_device_count())
-        state = measure_step(train_state.params, state, jax.random.fold_in(key, number), shards)
-    return train_state._replace(state=state)
+        state, measured = measure_step(train_state.params, state, jax.random.fold_in(key, number), shards)
+        bits.append(float(unreplicate(measured)))
+    return train_state._replace(state=state), math.fsum(bits) / len(bits) if bits else math.nan
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -84,23 +84,27 @@ def make_train_step(
 
 def make_measure_step(
     flow: Flow, *, levels: int = 256, axis_name: str | None = None
-) -> Callable[[PyTree, PyTree, jax.Array, jax.Array], PyTree]:
-    """Build ``measure(params, state, key, images) -> state``: running averages go on, parameters stay.
+) -> Callable[[PyTree, PyTree, jax.Array, jax.Array], tuple[PyTree, jax.Array]]:
+    """Build ``measure(params, state, key, images) -> (state, bits)``: running averages go on, parameters stay.
 
     Running averages of batch normalisation hold the moments of some ten past steps, made with the parameters of those
     steps. Where parameters move fast, evaluation and sampling then use moments that belong to no parameters: test
     bits/dim jump while training goes well. Some thirty batches measured with the parameters of now (0.9³⁰ = 4 % of the
     old averages remain) mend it.
 
-    Shapes: images ``(batch, height, width, channels)`` of an integer dtype; with ``axis_name`` it runs inside pmap and
-    measures the global batch.
+    ``bits`` is bits/dim of the images with the batch's own moments: what training sees at these parameters.
+
+    Shapes: images ``(batch, height, width, channels)`` of an integer dtype, bits a scalar; with ``axis_name`` it runs
+    inside pmap and measures the global batch.
 
     Reference: Wu, Johnson, *Rethinking "batch" in batchnorm*, 2021, sec. 3 (there called precise batch normalisation).
     """
 
-    def measure(params, state, key, images) -> PyTree:
+    def measure(params, state, key, images) -> tuple[PyTree, jax.Array]:
         x = dequantize(_noise_keys(key, images, axis_name), images, levels)
-        return flow.log_prob(params, state, x, train=True)[1]
+        log_prob, state = flow.log_prob(params, state, x, train=True)
+        bits = jnp.mean(bits_per_dim(log_prob, x[0].size, levels))
+        return state, _mean_over_devices(bits, axis_name)
 
     return measure
 

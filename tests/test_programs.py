@@ -76,7 +76,7 @@ def test_run_directory_holds_what_is_promised(run_dir):
     assert any(name.startswith("events.") for name in names)
     held_out = [line for line in read_metrics(run_dir) if line["split"] == "validation"]
     assert [line["step"] for line in held_out] == [20, 40, 60]
-    assert {"bits_per_dim", "round_trip_error", "train_eval_gap"} <= set(held_out[0])
+    assert {"bits_per_dim", "round_trip_error", "train_eval_gap", "training_bits_per_dim"} <= set(held_out[0])
     assert held_out[-1]["bits_per_dim"] < held_out[0]["bits_per_dim"]
 
 

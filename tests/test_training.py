@@ -104,12 +104,14 @@ def test_moments_measured_anew_belong_to_the_parameters_of_now(start):
         measure = parallel_measure_step(make_measure_step(FLOW, levels=17, axis_name=AXIS), devices)
         variables, state = replicate(params, devices), replicate(start.state, devices)
         for batch in range(60):
-            state = measure(variables, state, jax.random.fold_in(key, batch), shard(IMAGES, number))
+            state, bits = measure(variables, state, jax.random.fold_in(key, batch), shard(IMAGES, number))
         averages[number] = unreplicate(state)
+        training_bits = float(unreplicate(bits))
     chex.assert_trees_all_close(averages[1], averages[4], rtol=1e-4, atol=1e-5)
 
     evaluate = jax.jit(make_eval_step(FLOW, levels=17))
     stale, fresh = (evaluate(params, state, key, IMAGES, indices).mean() for state in (start.state, averages[1]))
     train_mode = jax.vmap(make_train_mode_bits(FLOW, levels=17), axis_name=AXIS, in_axes=(None, None, None, 0, 0))
     own = jax.jit(train_mode)(params, start.state, key, IMAGES[None], indices[None]).mean()
+    np.testing.assert_allclose(training_bits, own, atol=0.05)  # of other noise
     assert abs(stale - own) > 0.1 and abs(fresh - own) < 0.1 * abs(stale - own)
