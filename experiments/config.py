@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ from typing import Any
 import tyro
 
 from experiments.command_line import UserError
+from experiments.files import write_atomically
 
-FREE_TO_CHANGE = {"steps", "data_dir", "eval_every", "log_every"}
+FREE_TO_CHANGE = {"steps", "data_dir", "eval_every", "log_every", "published", "published_by"}
 """Fields that may differ when a run is taken up again: they name no other run."""
 
 
@@ -124,9 +124,7 @@ def from_json(values: Any) -> Config:
 
 
 def write_config(config: Config, run_dir: Path) -> None:
-    temporary = run_dir / "config.json.tmp"
-    temporary.write_text(json.dumps(to_json(config), indent=2) + "\n")
-    os.replace(temporary, run_dir / "config.json")  # atomic: a killed run leaves the old file or the new one
+    write_atomically(run_dir / "config.json", json.dumps(to_json(config), indent=2) + "\n")
 
 
 def read_config(run_dir: Path) -> Config:

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> None:
         lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.cost", description=__doc__)
     )
     config = all_configs()[options.config][1]
-    batch_size = options.batch_size or config.batch_size
+    batch_size = config.batch_size if options.batch_size is None else options.batch_size
     if min(batch_size, options.samples, options.steps) < 1:
         raise UserError("expected --batch-size, --samples and --steps of at least 1")
     key = jax.random.key(0)
@@ -73,7 +73,7 @@ def _cost(name: str, images: int, steps: int, function: Callable, *arguments):
         result = jax.block_until_ready(compiled(*arguments))
         seconds.append(time.monotonic() - begin)
     median = sorted(seconds)[len(seconds) // 2]
-    operations = _first(compiled.cost_analysis()).get("flops", math.nan)
+    operations = compiled.cost_analysis().get("flops", math.nan)
     memory = compiled.memory_analysis()
     kept, temporary = (bytes_ / 2**30 for bytes_ in (memory.argument_size_in_bytes, memory.temp_size_in_bytes))
     print(
@@ -83,10 +83,6 @@ def _cost(name: str, images: int, steps: int, function: Callable, *arguments):
         flush=True,
     )
     return result
-
-
-def _first(analysis):
-    return analysis[0] if isinstance(analysis, (list, tuple)) else analysis
 
 
 if __name__ == "__main__":

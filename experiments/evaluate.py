@@ -17,15 +17,12 @@ import tyro
 from rich.progress import track
 
 from experiments import command_line
-from experiments.build import train_state_like
-from experiments.checkpoints import Checkpoints
 from experiments.command_line import UserError
-from experiments.config import Config, read_config
 from experiments.data import load_images, with_data_dir
 from experiments.evaluation import check_devices, evaluate_images, make_evaluators
 from experiments.records import RESULTS, ledger_name, make_record, write_record
+from experiments.trained import restore_run
 from nvpjax.parallel import replicate
-from nvpjax.training import TrainState
 
 
 @dataclass(frozen=True)
@@ -48,23 +45,13 @@ class Arguments:
     """Keep the record under experiments/results too, from where make ledger makes the README's table."""
 
 
-def restore_run(run_dir: Path, checkpoint: str) -> tuple[Config, int, TrainState]:
-    """Read a run directory: its config, the step of its "best" or "latest" checkpoint, and the train state there."""
-    config = read_config(run_dir)
-    with Checkpoints(run_dir) as checkpoints:
-        step = checkpoints.best_step() if checkpoint == "best" else checkpoints.latest_step()
-        if step is None:
-            raise UserError(f"{run_dir} holds no checkpoint yet: train for at least {config.eval_every} steps")
-        return config, step, checkpoints.restore(step, train_state_like(config))
-
-
 def main(arguments: Sequence[str]) -> None:
     options = command_line.parse(
         lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.evaluate", description=__doc__)
     )
     config, step, train_state = restore_run(options.run_dir, options.checkpoint)
     config = with_data_dir(config, options.data_dir)
-    batch_size = options.batch_size or config.batch_size
+    batch_size = config.batch_size if options.batch_size is None else options.batch_size
     check_devices(batch_size)
     if options.draws < 1:
         raise UserError(f"expected --draws of at least 1, got {options.draws}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -13,7 +13,7 @@ from experiments.build import build_flow
 from experiments.command_line import UserError
 from experiments.config import Config
 from nvpjax.objectives import importance_weighted
-from nvpjax.parallel import parallel_eval_step, shard
+from nvpjax.parallel import parallel_eval_step, shard, unreplicate
 from nvpjax.training import TrainState, make_eval_step, make_round_trip, make_train_mode_bits
 
 NOISE_SEED = 2_718
@@ -32,6 +32,21 @@ def make_evaluators(config: Config) -> Evaluators:
     flow = build_flow(config)
     made = (make(flow, levels=config.levels) for make in (make_eval_step, make_round_trip, make_train_mode_bits))
     return Evaluators(*map(parallel_eval_step, made))
+
+
+def measure_anew(
+    measure_step: Callable, train_state: TrainState, key: jax.Array, batches: Iterable[np.ndarray]
+) -> tuple[TrainState, float]:
+    """The train state with averages that belong to its parameters, and bits/dim of ``batches`` in training mode.
+
+    See ``make_measure_step``. Without batches nothing changes, and bits/dim are NaN.
+    """
+    state, bits = train_state.state, []
+    for number, batch in enumerate(batches):
+        shards = shard(batch, jax.local_device_count())
+        state, measured = measure_step(train_state.params, state, jax.random.fold_in(key, number), shards)
+        bits.append(float(unreplicate(measured)))
+    return train_state._replace(state=state), math.fsum(bits) / len(bits) if bits else math.nan
 
 
 def evaluate_images(

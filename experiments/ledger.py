@@ -17,7 +17,7 @@ import tyro
 
 from experiments import command_line
 from experiments.command_line import UserError
-from experiments.config import to_json
+from experiments.config import FREE_TO_CHANGE, to_json
 from experiments.configs import all_configs
 from experiments.records import read_records
 
@@ -71,11 +71,10 @@ def _row(published: str, path: Path, record: dict) -> str:
 def _differences(config: dict) -> str:
     """The options in which a run differs from the config of its name."""
     today = json.loads(json.dumps(to_json(all_configs()[config["name"]][1])))
-    skip = ("data_dir", "eval_every", "log_every")
     options = [
         f"--{key.replace('_', '-')} {config[key]}"
         for key in sorted(config.keys() & today.keys())
-        if key not in skip and config[key] != today[key]
+        if key not in FREE_TO_CHANGE - {"steps"} and config[key] != today[key]
     ]
     return f" ({' '.join(options)})" if options else ""
 

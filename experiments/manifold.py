@@ -15,11 +15,10 @@ import numpy as np
 import tyro
 
 from experiments import command_line
-from experiments.coding import make_coder
 from experiments.command_line import UserError
 from experiments.data import pick_images, with_data_dir
-from experiments.evaluate import restore_run
 from experiments.pictures import save_grid, to_pixels
+from experiments.trained import make_coder, restore_run
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from tensorboardX import SummaryWriter
+
+from experiments.files import read_json_lines, write_atomically
 
 
 class MetricsLog:
@@ -18,9 +19,7 @@ class MetricsLog:
     def __init__(self, run_dir: Path, first_step: int = 0):
         path = run_dir / "metrics.jsonl"
         kept = [json.dumps(line) + "\n" for line in read_metrics(run_dir) if line["step"] <= first_step]
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(kept))
-        os.replace(temporary, path)
+        write_atomically(path, "".join(kept))
         self._file = path.open("a", buffering=1)
         self._events = SummaryWriter(str(run_dir), purge_step=first_step + 1 if first_step else None)
 
@@ -39,15 +38,7 @@ class MetricsLog:
 
 def read_metrics(run_dir: Path) -> list[dict]:
     """Give the lines of RUN_DIR/metrics.jsonl. A last line that a killed run left unfinished is passed over."""
-    path = run_dir / "metrics.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    metrics = []
-    for line in lines:
-        try:
-            metrics.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return metrics
+    return read_json_lines(run_dir / "metrics.jsonl")
 
 
 def training_seconds(run_dir: Path, step: int) -> float:

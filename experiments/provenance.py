@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -15,18 +16,19 @@ from pathlib import Path
 
 import jax
 
+from experiments.files import read_json_lines, write_atomically
+
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "grain", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 
 
 def write_start(run_dir: Path, first_step: int) -> None:
     """Add this start of a run to RUN_DIR/starts.jsonl."""
-    with (run_dir / "starts.jsonl").open("a") as file:
-        file.write(json.dumps({"first_step": first_step, **surroundings()}) + "\n")
+    starts = [*read_starts(run_dir), {"first_step": first_step, **surroundings()}]
+    write_atomically(run_dir / "starts.jsonl", "".join(json.dumps(start) + "\n" for start in starts))
 
 
 def read_starts(run_dir: Path) -> list[dict]:
-    path = run_dir / "starts.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return read_json_lines(run_dir / "starts.jsonl")
 
 
 def surroundings() -> dict:
@@ -42,10 +44,11 @@ def surroundings() -> dict:
 
 
 def command() -> str:
-    """As it was typed, with paths inside the current folder relative to it."""
-    module = Path(sys.argv[0]).stem
-    here = f"{Path.cwd()}{os.sep}"
-    return shlex.join(["python", "-m", f"experiments.{module}", *(word.removeprefix(here) for word in sys.argv[1:])])
+    """As it was typed, but for folders of this machine: a path outside the current folder keeps its last name only."""
+    path, root = Path(sys.argv[0]).with_suffix(""), Path(__file__).parent.parent
+    program = ".".join(path.relative_to(root).parts) if path.is_relative_to(root) else path.name
+    words = (word.replace(f"{Path.cwd()}/", "") for word in sys.argv[1:])
+    return shlex.join(["python", "-m", program, *(re.sub(r"(^|=)/(?:.*/)?", r"\1.../", word) for word in words)])
 
 
 def git_revision() -> str:

@@ -14,10 +14,9 @@ import numpy as np
 import tyro
 
 from experiments import command_line
-from experiments.coding import make_coder
 from experiments.data import pick_images, with_data_dir
-from experiments.evaluate import restore_run
 from experiments.pictures import save_grid, to_pixels
+from experiments.trained import make_coder, restore_run
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,8 @@ def main(arguments: Sequence[str]) -> None:
     images = pick_images(with_data_dir(config, options.data_dir), "test", options.images)
     print(f"reconstructing {len(images)} images with the model of step {step} ...", flush=True)
     encode, decode = make_coder(config)
-    restored = np.asarray(decode(train_state.params, train_state.state, encode(*train_state[1:3], images)))
+    z = encode(train_state.params, train_state.state, images)
+    restored = np.asarray(decode(train_state.params, train_state.state, z))
     error = np.abs(restored - (images.astype(np.float32) + np.float32(0.5)) / np.float32(config.levels))
     worst = float(error.max())
     shown = np.round(error / max(worst, 1e-30) * (config.levels - 1)).astype(np.uint8)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from pathlib import Path
 
 import jax
@@ -14,6 +13,7 @@ from experiments.build import train_state_like
 from experiments.command_line import UserError
 from experiments.config import Config, to_json
 from experiments.data import open_dataset
+from experiments.files import write_atomically
 from experiments.metrics import training_seconds
 from experiments.provenance import fingerprint, read_starts, surroundings
 
@@ -53,9 +53,7 @@ def ledger_name(record: dict) -> str:
 def write_record(record: dict, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(record, indent=2) + "\n")
-        os.replace(temporary, path)
+        write_atomically(path, json.dumps(record, indent=2) + "\n")
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror})") from None
 

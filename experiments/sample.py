@@ -18,8 +18,8 @@ from experiments import command_line
 from experiments.build import build_flow
 from experiments.command_line import UserError
 from experiments.config import Config
-from experiments.evaluate import restore_run
 from experiments.pictures import save_grid, to_pixels
+from experiments.trained import restore_run
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def integral(flow: Flow, fit: Fit, limits: np.ndarray, side: int = 1000) -> tupl
     axes = [low + (high - low) * (np.arange(side) + 0.5) / side for low, high in limits]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float32)
     log_prob = jax.jit(lambda x: flow.log_prob(fit.params, fit.state, x)[0])
-    density = np.concatenate([np.exp(np.asarray(log_prob(part), np.float64)) for part in np.split(grid, 10)])
+    density = np.concatenate([np.exp(np.asarray(log_prob(part), np.float64)) for part in np.array_split(grid, 10)])
     cell = np.prod((limits[:, 1] - limits[:, 0]) / side)
     return float(density.sum() * cell), density.reshape(side, side)
 
@@ -171,6 +171,8 @@ def main(arguments: Sequence[str]) -> None:
     density = DENSITIES[options.density]
     flow = real_nvp_vectors(2, layers=options.layers)
     result = fit(flow, density, options, lambda rounds: track(rounds, f"training on {options.density}"))
+    if not all(math.isfinite(nats) for _, nats in result.history):
+        raise UserError("training diverged: held-out nats are not finite; use a lower --learning-rate")
     x = density.sample(np.random.default_rng(options.seed + 1), SHOWN).astype(np.float32)
     low, high = x.min(axis=0), x.max(axis=0)
     limits = np.stack([low - 0.15 * (high - low), high + 0.15 * (high - low)], axis=1)
@@ -181,10 +183,6 @@ def main(arguments: Sequence[str]) -> None:
     settled = [nats for step, nats in result.history if step > SETTLED]
     highest = f", highest after step {SETTLED} {max(settled):.4f}" if settled else ""
     entropy = f" (entropy of the data {density.entropy:.4f})" if density.entropy is not None else ""
-    if not math.isfinite(result.history[-1][1]):
-        raise UserError(
-            f"training diverged: {result.history[-1][1]} nats; use a lower --learning-rate; picture in {out}"
-        )
     print(
         f"{options.density}: {result.history[-1][1]:.4f} nats on held-out points{entropy} after {options.steps} steps"
         f"{highest}; the density integrates to {total:.4f}; picture in {out}"

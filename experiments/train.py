@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,14 +26,13 @@ from experiments.command_line import UserError
 from experiments.config import Config, check_run_directory, open_run_directory
 from experiments.configs import all_configs
 from experiments.data import load_images, training_batches
-from experiments.evaluation import check_devices, evaluate_images, make_evaluators
+from experiments.evaluation import check_devices, evaluate_images, make_evaluators, measure_anew
 from experiments.metrics import MetricsLog, training_seconds
 from experiments.pictures import save_grid, to_pixels
 from experiments.progress import TrainingProgress
 from experiments.provenance import write_start
 from experiments.sample import make_sampler
 from nvpjax.parallel import parallel_measure_step, parallel_train_step, replicate, shard, unreplicate
-from nvpjax.training import TrainState
 
 SAMPLES = 64
 """Images in the sample grids of a run."""
@@ -121,21 +120,6 @@ def train(config: Config, run_dir: Path) -> str:
         f"{progress.summary()}; round-trip error {result['round_trip_error']:.1e}, train/eval gap "
         f"{result['train_eval_gap']:+.4f}; samples, metrics and checkpoints in {run_dir}"
     )
-
-
-def measure_anew(
-    measure_step: Callable, train_state: TrainState, key: jax.Array, batches: Iterable[np.ndarray]
-) -> tuple[TrainState, float]:
-    """The train state with averages that belong to its parameters, and bits/dim of ``batches`` in training mode.
-
-    See ``make_measure_step``. Without batches nothing changes, and bits/dim are NaN.
-    """
-    state, bits = train_state.state, []
-    for number, batch in enumerate(batches):
-        shards = shard(batch, jax.local_device_count())
-        state, measured = measure_step(train_state.params, state, jax.random.fold_in(key, number), shards)
-        bits.append(float(unreplicate(measured)))
-    return train_state._replace(state=state), math.fsum(bits) / len(bits) if bits else math.nan
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """The README's table of results says what the records say, and every number in it has its record."""
 
+import importlib
 import json
 import re
 from pathlib import Path
@@ -8,7 +9,9 @@ import pytest
 
 from experiments import ledger, records
 from experiments.command_line import UserError
+from experiments.config import to_json
 from experiments.configs import all_configs
+from experiments.provenance import command
 
 ROOT = Path(__file__).parent.parent
 
@@ -40,7 +43,7 @@ def test_published_numbers_stand_beside_the_data_set_that_they_belong_to():
     assert configs["imagenet32"].published == 4.28 and configs["imagenet32"].dataset.startswith("downsampled")
     assert configs["imagenet32_resized"].published is None and configs["imagenet64_resized"].published is None
     for name, (_, config) in all_configs().items():
-        summary = __import__(f"experiments.configs.{name}", fromlist=["x"]).__doc__
+        summary = importlib.import_module(f"experiments.configs.{name}").__doc__
         assert f"experiments.train {name}" in summary
         assert config.published is None or f"{config.published:.2f}" in summary
 
@@ -50,6 +53,45 @@ def test_what_is_no_record_is_refused(tmp_path, monkeypatch):
     (tmp_path / "a.json").write_text('{"config": 1}')
     with pytest.raises(UserError, match="is not a record"):
         ledger.table()
+
+
+def made_up_record(dataset):
+    config = {**to_json(all_configs()["imagenet32"][1]), "dataset": dataset, "features": 8, "data_dir": None}
+    result = {"bits_per_dim": 4.2, "standard_error": 0.01, "images": 50, "draws": 2, "importance_weighted": 4.1}
+    return {
+        "config": config,
+        "split": "test",
+        "step": 7,
+        "result": {**result, "round_trip_error_median": 1e-6, "round_trip_error": 1e-5},
+        "parameters": 1,
+        "data_set": {"name": dataset, "version": "2.0.0", "sha256": 64 * "0"},
+        "training": {"seconds": 120.0, "starts": [{"hardware": "one machine"}]},
+        "evaluation": {},
+    }
+
+
+def test_a_record_gives_a_row_with_the_options_that_differ(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    record = made_up_record("downsampled_imagenet/32x32")
+    records.write_record(record, tmp_path / records.ledger_name(record))
+    (row,) = [row for row in ledger.table().splitlines() if row.startswith("| imagenet32 ")]
+    assert "imagenet32 (--features 8)" in row and "| 4.28 (Real NVP, table 1) |" in row and "**4.2000** ± 0.0100" in row
+    assert "step 7, 2 minutes on one machine" in row and "not run" not in row
+
+
+def test_a_record_of_the_other_imagenet_stands_beside_no_published_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    record = made_up_record("imagenet_resized/32x32")
+    records.write_record(record, tmp_path / records.ledger_name(record))
+    with pytest.raises(UserError, match="config imagenet32 reads downsampled_imagenet/32x32"):
+        ledger.table()
+
+
+def test_commands_in_records_name_no_folder_of_a_machine(monkeypatch):
+    program = ROOT / "experiments" / "kit" / "stability.py"
+    words = [str(program), "--data-dir", "/home/someone/sets/tfds", "--out=/home/a/b", f"{Path.cwd()}/runs/x", "3"]
+    monkeypatch.setattr("sys.argv", words)
+    assert command() == "python -m experiments.kit.stability --data-dir .../tfds --out=.../b runs/x 3"
 
 
 def test_a_readme_without_a_place_for_the_table_is_refused():

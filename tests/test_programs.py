@@ -169,6 +169,7 @@ def test_mistakes_on_the_command_line(run_dir, data_dir, tmp_path, capsys):
     assert "not a run directory" in complaint(capsys, sample, tmp_path / "missing")
     assert "test" in complaint(capsys, evaluate, run_dir, "--split", "tset")
     assert "multiples of 2" in complaint(capsys, sample, run_dir, "--size", "9")
+    assert "--batch-size 0" in complaint(capsys, evaluate, run_dir, "--batch-size", "0")
     assert "--draws" in complaint(capsys, evaluate, run_dir, "--draws", "0")
     assert "no test image 299" in complaint(capsys, manifold, run_dir, "--images", "0", "1", "2", "299")
     assert "--steps" in complaint(capsys, manifold, run_dir, "--steps", "0")

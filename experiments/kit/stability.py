@@ -10,7 +10,6 @@ parameters, and prints the largest distance of a run.
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Literal
 import tyro
 
 from experiments import command_line
+from experiments.command_line import UserError
 from experiments.configs import all_configs
 from experiments.data import with_data_dir
 from experiments.metrics import read_metrics
@@ -41,7 +41,7 @@ class Arguments:
     data_dir: Path | None = None
     """Where prepared data sets lie."""
     out: Path = Path("runs/stability")
-    """Directory of the runs; each is deleted and made anew."""
+    """Directory of the runs; none of them may be there yet."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -59,7 +59,8 @@ def main(arguments: Sequence[str]) -> None:
                 eval_every=options.eval_every,
             )
             run_dir = options.out / f"{name}_{rate:g}"
-            shutil.rmtree(run_dir, ignore_errors=True)
+            if run_dir.exists():
+                raise UserError(f"{run_dir} exists: move it away, or choose another --out")
             print(train(config, run_dir), flush=True)
             rows.append((name, rate, *distances(run_dir)))
     print("\n| config | learning rate | evaluations | largest distance, train and held out | at step | last held out |")
