@@ -75,11 +75,11 @@ def _cost(name: str, images: int, steps: int, function: Callable, *arguments):
     median = sorted(seconds)[len(seconds) // 2]
     operations = compiled.cost_analysis().get("flops", math.nan)
     memory = compiled.memory_analysis()
-    kept, temporary = (bytes_ / 2**30 for bytes_ in (memory.argument_size_in_bytes, memory.temp_size_in_bytes))
+    kept, temporary = (bytes_ / 2**20 for bytes_ in (memory.argument_size_in_bytes, memory.temp_size_in_bytes))
     print(
         f"{name}: {median:.2f} s ({images / median:.1f} images/s), {operations / 1e9:.1f} GFLOP "
-        f"({operations / images / 1e9:.2f} an image, {operations / median / 1e9:.0f} GFLOP/s), "
-        f"arguments {kept:.2f} GiB, temporary {temporary:.2f} GiB, compiled in {compilation:.0f} s",
+        f"({operations / images / 1e9:.3g} an image, {operations / median / 1e9:.0f} GFLOP/s), "
+        f"arguments {kept:.1f} MiB, temporary {temporary:.1f} MiB, compiled in {compilation:.0f} s",
         flush=True,
     )
     return result
