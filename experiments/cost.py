@@ -8,6 +8,7 @@ Nothing is read and nothing is written: this tells, before a data set is prepare
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ def _cost(name: str, images: int, steps: int, function: Callable, *arguments):
         begin = time.monotonic()
         result = jax.block_until_ready(compiled(*arguments))
         seconds.append(time.monotonic() - begin)
-    median = sorted(seconds)[len(seconds) // 2]
+    median = statistics.median(seconds)
     operations = compiled.cost_analysis().get("flops", math.nan)
     memory = compiled.memory_analysis()
     kept, temporary = (bytes_ / 2**20 for bytes_ in (memory.argument_size_in_bytes, memory.temp_size_in_bytes))
