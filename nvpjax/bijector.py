@@ -131,3 +131,13 @@ def sum_over_event(log_derivative: jax.Array) -> jax.Array:
     """Sum ``(batch, *event)`` to ``(batch,)``, in at least float32."""
     axes = tuple(range(1, log_derivative.ndim))
     return jnp.sum(log_derivative, axis=axes, dtype=log_det_dtype(log_derivative))
+
+
+def expect_floating(name: str, x: PyTree) -> None:
+    """Raise TypeError where an array of x holds whole numbers: what is computed from them would be rounded to them."""
+    for leaf in jax.tree.leaves(x):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(
+                f"{name}: expected x of a floating dtype, got {leaf.dtype}. Turn pixels into floats with "
+                "objectives.dequantize, other whole numbers with astype."
+            )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from nvpjax.bijector import Bijector, PyTree
+from nvpjax.bijector import Bijector, PyTree, expect_floating
 from nvpjax.distributions import Distribution, ForeignDistribution, StandardNormal
 
 
@@ -44,6 +44,7 @@ class Flow:
 
     def init(self, key: jax.Array, x: PyTree, context: PyTree = None) -> tuple[PyTree, PyTree]:
         """Give ``(params, state)`` for data shaped like ``x``."""
+        expect_floating("Flow", x)
         bijector_key, base_key = jax.random.split(key)
         params, state = self.bijector.init(bijector_key, x, context)
         z, _, _ = self.bijector.forward(params, state, x, context)
@@ -53,6 +54,7 @@ class Flow:
         self, params: PyTree, state: PyTree, x: PyTree, context: PyTree = None, *, train: bool = False
     ) -> tuple[jax.Array, PyTree]:
         """Give ``(log p(x), state)``; log p(x) in nats, shape ``(batch,)``."""
+        expect_floating("Flow", x)
         z, log_det, state = self.bijector.forward(params["bijector"], state, x, context, train=train)
         return self.base.log_prob(params["base"], z, context) + log_det, state
 

@@ -29,7 +29,8 @@ def dequantize(keys: jax.Array, images: jax.Array, levels: int = 256, dtype: jnp
     Under it E log p(x) is a lower bound of the log-likelihood of the discrete image, after ``bits_per_dim``.
 
     Shapes: keys ``(batch,)`` from ``image_keys`` or ``jax.random.split``; images ``(batch, *event)`` of an integer
-    dtype with values 0 … levels − 1. Errors: TypeError for images of another dtype.
+    dtype with values 0 … levels − 1. Errors: TypeError for images of another dtype, ValueError for
+    none or for levels < 1.
 
     Reference: Real NVP, sec. 4.1; Theis, van den Oord, Bethge, *A note on the evaluation of generative models*, 2016,
     sec. 3.1.
@@ -39,7 +40,7 @@ def dequantize(keys: jax.Array, images: jax.Array, levels: int = 256, dtype: jnp
     >>> bool(x[0, 0] < 1 / 256), bool(255 / 256 <= x[0, 1] < 1)
     (True, True)
     """
-    _check_whole("dequantize", images)
+    _check_pixels("dequantize", images, levels)
     noise = jax.vmap(lambda key: jax.random.uniform(key, images.shape[1:], dtype))(keys)
     # The noise stays below 1, but its sum with a large pixel can round up to the next whole number.
     return (images.astype(dtype) + noise) / levels
@@ -59,7 +60,7 @@ def variational_dequantize(
 
     Reference: Ho et al., *Flow++*, 2019, sec. 3.1, eq. 9-11.
     """
-    _check_whole("variational_dequantize", images)
+    _check_pixels("variational_dequantize", images, levels)
 
     def one(key, image):
         pixels = image[None].astype(jnp.float32)
@@ -77,13 +78,15 @@ def bits_per_dim(log_prob: jax.Array, dimensions: int, levels: int = 256) -> jax
 
     A uniform density (log p = 0) gives exactly log₂ levels: 8 for bytes.
 
-    Args: ``log_prob`` in nats, ``dimensions`` D = height·width·channels.
+    Args: ``log_prob`` in nats, ``dimensions`` D = height·width·channels. Errors: ValueError for D < 1 or levels < 1.
 
     Reference: Real NVP, sec. 4.1.
 
     >>> float(bits_per_dim(0.0, 3072))
     8.0
     """
+    if dimensions < 1 or levels < 1:
+        raise ValueError(f"bits_per_dim: expected dimensions and levels >= 1, got {dimensions} and {levels}.")
     return math.log2(levels) - log_prob / (dimensions * math.log(2))
 
 
@@ -124,6 +127,10 @@ def sum_of_squares(params: PyTree, names: Collection[str]) -> jax.Array:
     return sum((jnp.sum(jnp.square(leaf)) for leaf in chosen), start=jnp.float32(0))
 
 
-def _check_whole(name: str, images: jax.Array):
+def _check_pixels(name: str, images: jax.Array, levels: int):
     if not jnp.issubdtype(images.dtype, jnp.integer):
         raise TypeError(f"{name}: expected whole pixels of an integer dtype, got {images.dtype}.")
+    if images.ndim < 2 or images.shape[0] < 1:
+        raise ValueError(f"{name}: expected at least one image, (batch, *event), got shape {images.shape}.")
+    if levels < 1:
+        raise ValueError(f"{name}: expected levels >= 1, got {levels}.")

@@ -27,6 +27,10 @@ class TrainState(NamedTuple):
     params: PyTree
     state: PyTree
     optimizer_state: PyTree
+    skipped: jax.Array
+    """Steps in all whose loss or gradients were not finite."""
+    skipped_in_a_row: jax.Array
+    """Those since the last step that was taken."""
 
 
 def create_train_state(flow: Flow, optimizer: optax.GradientTransformation, key: jax.Array, x: jax.Array) -> TrainState:
@@ -35,7 +39,7 @@ def create_train_state(flow: Flow, optimizer: optax.GradientTransformation, key:
     Flows that measure in ``init`` (``ActNorm``) want a real batch here; all others look at the shape only.
     """
     params, state = flow.init(key, x)
-    return TrainState(jnp.int32(0), params, state, optimizer.init(params))
+    return TrainState(jnp.int32(0), params, state, optimizer.init(params), jnp.int32(0), jnp.int32(0))
 
 
 def make_train_step(
@@ -54,8 +58,12 @@ def make_train_step(
     inside pmap: gradients are averaged over devices in one collective, and since the flow's own statistics are those of
     the global batch (give the flow the same ``axis_name``), any number of devices computes the same step.
 
+    A step whose loss or gradient norm is not finite is skipped: parameters, state and optimiser stay as they were, and
+    ``TrainState`` counts it. Its metrics tell the loss as it was. How many are too many the caller says.
+
     Shapes: images ``(batch, height, width, channels)``, whole pixels 0 … levels − 1 of an integer dtype; ``key`` is the
-    run's and the same at every step. Metrics are scalars: ``loss`` (nats/image), ``bits_per_dim``, ``gradient_norm``.
+    run's and the same at every step. Metrics are scalars: ``loss`` (nats/image), ``bits_per_dim``, ``gradient_norm``,
+    ``skipped_in_a_row``.
 
     Reference: Real NVP, sec. 4.1.
     """
@@ -70,14 +78,29 @@ def make_train_step(
 
         (loss, (nats, state)), gradients = jax.value_and_grad(loss_function, has_aux=True)(train_state.params)
         loss, nats, gradients = _mean_over_devices((loss, nats, gradients), axis_name)
+        gradient_norm = optax.tree.norm(gradients)
         updates, optimizer_state = optimizer.update(gradients, train_state.optimizer_state, train_state.params)
         params = optax.apply_updates(train_state.params, updates)
+        good = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
+
+        def if_good(new, old):
+            return jax.tree.map(lambda new_leaf, old_leaf: jnp.where(good, new_leaf, old_leaf), new, old)
+
+        new_train_state = TrainState(
+            train_state.step + 1,
+            if_good(params, train_state.params),
+            if_good(state, train_state.state),
+            if_good(optimizer_state, train_state.optimizer_state),
+            train_state.skipped + ~good,
+            jnp.where(good, 0, train_state.skipped_in_a_row + 1),
+        )
         metrics = {
             "loss": loss,
             "bits_per_dim": bits_per_dim(-nats, x[0].size, levels),
-            "gradient_norm": optax.tree.norm(gradients),
+            "gradient_norm": gradient_norm,
+            "skipped_in_a_row": new_train_state.skipped_in_a_row,
         }
-        return TrainState(train_state.step + 1, params, state, optimizer_state), metrics
+        return new_train_state, metrics
 
     return step
 

@@ -115,3 +115,23 @@ def test_moments_measured_anew_belong_to_the_parameters_of_now(start):
     own = jax.jit(train_mode)(params, start.state, key, IMAGES[None], indices[None]).mean()
     np.testing.assert_allclose(training_bits, own, atol=0.05)  # of other noise
     assert abs(stale - own) > 0.1 and abs(fresh - own) < 0.1 * abs(stale - own)
+
+
+def test_step_that_is_not_finite_changes_nothing_but_its_count(start, steps):
+    def penalty(params):
+        return jnp.where(jnp.abs(jax.tree.leaves(params)[0]).sum() > 1e6, jnp.nan, 0.0)
+
+    step = parallel_train_step(make_train_step(FLOW, OPTIMIZER, levels=17, penalty=penalty, axis_name=AXIS))
+    poisoned = start._replace(params=jax.tree.map(lambda leaf: leaf + 1e7, start.params))
+    key, images = jax.random.key(2), shard(IMAGES, 4)
+    once, metrics = step(replicate(poisoned), key, images)
+    assert not np.isfinite(unreplicate(metrics)["loss"]) and unreplicate(metrics)["skipped_in_a_row"] == 1
+    once = unreplicate(once)
+    twice = unreplicate(step(replicate(once), key, images)[0])
+    assert (once.step, once.skipped, once.skipped_in_a_row) == (1, 1, 1)
+    assert (twice.step, twice.skipped, twice.skipped_in_a_row) == (2, 2, 2)
+    for name in ("params", "state", "optimizer_state"):
+        chex.assert_trees_all_equal(getattr(twice, name), getattr(poisoned, name))
+    well, metrics = step(replicate(twice._replace(params=start.params)), key, images)
+    well = unreplicate(well)
+    assert (well.step, well.skipped, well.skipped_in_a_row) == (3, 2, 0) and np.isfinite(unreplicate(metrics)["loss"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nvpjax.bijector import Bijector, Conditioner, sum_over_event
+from nvpjax.bijector import Bijector, Conditioner, expect_floating, sum_over_event
 from nvpjax.bijectors.masks import Mask
 from nvpjax.bijectors.transforms import Transform
 
@@ -43,6 +43,7 @@ class Coupling(Bijector):
     conditioner: Conditioner
 
     def init(self, key, x, context=None):
+        expect_floating("Coupling", x)
         passed, changed = self.mask.split(x)
         shown = self.mask.shown(passed)
         params, state = self.conditioner.init(key, shown, context)
