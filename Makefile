@@ -2,13 +2,27 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: train test kit ledger lint clean lock
+.PHONY: train test pod-test fault-test soak kit ledger lint clean lock
 train: .venv/installed
 	$(BIN)/python -m experiments.train digits
 
 # Nearly all of the time is compilation, one core a test: so one process a core.
 test: .venv/installed
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadgroup
+
+# Two processes with two devices each on this machine; as often in a row as TIMES says.
+TIMES ?= 1
+pod-test: .venv/installed
+	@for time in $$(seq $(TIMES)); do echo "pod-test $$time of $(TIMES)"; $(BIN)/python -m pytest -m pod -rP tests/faults || exit 1; done
+
+# Kills at random moments and the faults of tests/test_faults.py.
+fault-test: .venv/installed
+	$(BIN)/python -m pytest -m "fault or not fault" -rP tests/faults/test_kills.py tests/test_faults.py
+
+# A run of MINUTES whose memory, files, threads, speed and compilations are watched.
+MINUTES ?= 30
+soak: .venv/installed
+	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
 
 # The tables of docs/: which check catches which fault, rounding, and the kit on four other libraries. In an environment
 # of its own, since what those libraries ask for is not what we pin.

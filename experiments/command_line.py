@@ -13,13 +13,36 @@ class UserError(Exception):
     """Something that the user can put right. The text is one line: what was expected, what came, what to do."""
 
 
+class Interrupted(Exception):
+    """A signal came; ``number`` is its own. The text is the line for the user."""
+
+    def __init__(self, number: int, line: str = ""):
+        super().__init__(line)
+        self.number = number
+
+
 def run(program: Callable[[Sequence[str]], None], arguments: Sequence[str] | None = None) -> None:
-    """Run a program's main function; a ``UserError`` ends it with its line on stderr and exit code 2."""
+    """Run a program's main function, and end as a shell expects it.
+
+    A ``UserError``, or a file that cannot be read or written: its line on stderr, exit code 2. SIGINT and SIGTERM: 130
+    and 143.
+    """
     try:
         program(sys.argv[1:] if arguments is None else arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        print(
+            f"error: {error.filename or 'a file'}: {error.strerror or error}; nothing else was changed", file=sys.stderr
+        )
+        sys.exit(2)
+    except Interrupted as interrupted:
+        print(interrupted, file=sys.stderr)
+        sys.exit(128 + interrupted.number)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 def parse(read: Callable[[], Any]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,10 +90,10 @@ class Config:
 
     def __post_init__(self):
         positive = ("batch_size", "eval_every", "log_every", "scales", "features", "learning_rate", "gradient_clip")
-        wrong = [field for field in positive if getattr(self, field) <= 0]
+        wrong = [field for field in positive if not 0 < getattr(self, field) < math.inf]
         zero_too = ("steps", "blocks", "shifts", "warmup_steps", "final_learning_rate", "scale_penalty", "weight_decay")
         zero_too += ("measure_batches",)
-        wrong += [field for field in zero_too if getattr(self, field) < 0]
+        wrong += [field for field in zero_too if not 0 <= getattr(self, field) < math.inf]
         wrong += [] if 0 < self.validation_percent < 100 else ["validation_percent"]
         wrong += [] if 0 <= self.alpha < 0.5 else ["alpha"]
         wrong += [] if 0 <= self.lag < 1 else ["lag"]
@@ -146,7 +147,7 @@ def check_run_directory(config: Config, run_dir: Path) -> None:
             differences = ", ".join(f"{field} {old[field]} there, {new[field]} asked" for field in changed)
             advice = "choose another --run-dir, or the same options"
             raise UserError(f"{run_dir} holds another run ({differences}): {advice}")
-    elif run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
+    elif run_dir.exists() and (not run_dir.is_dir() or any(path.name != "processes" for path in run_dir.iterdir())):
         raise UserError(f"{run_dir} exists and is not a run directory: choose another --run-dir")
 
 

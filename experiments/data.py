@@ -16,6 +16,7 @@ import numpy as np
 logging.getLogger("absl").setLevel(logging.ERROR)  # tfds recommends OpenCV at the first image, and more
 import tensorflow_datasets as tfds  # noqa: E402
 
+from experiments import pod  # noqa: E402
 from experiments.command_line import UserError  # noqa: E402
 from experiments.config import Config  # noqa: E402
 from experiments.preprocessing import centre_crop, cut_and_resize, random_crop  # noqa: E402
@@ -102,7 +103,19 @@ class _Images:
         return len(self._source)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        config, image = self._config, self._source[index]["image"]
+        config = self._config
+        try:
+            image = self._source[index]["image"]
+        except (
+            RuntimeError,
+            ValueError,
+            IndexError,
+            OSError,
+        ) as error:  # cut short, flipped bits
+            raise UserError(
+                f"{config.dataset} under {config.data_dir}: image {index} cannot be read "
+                f"({str(error).splitlines()[0][:160]}): restore the files of the set, or prepare it again"
+            ) from None
         if image.dtype == np.uint8:
             image = cut_and_resize(image, config)
             if config.resize and not self._for_training:
@@ -121,21 +134,39 @@ class _Images:
 def training_batches(images: Sequence[np.ndarray], config: Config, first_step: int = 0) -> Iterator[np.ndarray]:
     """Give batches without end, uint8 ``(batch_size, height, width, channels)``, each epoch in a new order.
 
-    The batch of a step depends on the seed and the step alone, so a resumed run goes on with ``first_step``.
+    The batch of a step depends on the seed and the step alone, so a resumed run goes on with ``first_step``, on however
+    many processes. In a pod each process gets its rows of it, ``(batch_size / processes, ...)``, and reads no others.
     """
-    batches = (
+    stream = (
         grain.MapDataset.source(images)
         .seed(config.seed)
         .shuffle()
         .repeat()
         .random_map(lambda image, rng: _augment(image, config, rng))
-        .batch(config.batch_size, drop_remainder=True)
     )
+    mine = pod.rows(config.batch_size)
+    rows = grain.MapDataset.source(_RowsOfBatches(stream, config.batch_size, mine))
+    batches = rows.batch(mine.stop - mine.start, drop_remainder=True)
     in_memory = isinstance(images, np.ndarray)
     options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0) if in_memory else grain.ReadOptions()
     iterator = iter(batches.to_iter_dataset(options))
     iterator.set_state({"next_index": first_step})
     return iterator
+
+
+class _RowsOfBatches:
+    """Of a stream that is cut into batches, the same rows of each."""
+
+    def __init__(self, stream, batch_size: int, rows: slice):
+        self._stream, self._batch_size, self._rows = stream, batch_size, rows
+        self._number = rows.stop - rows.start
+
+    def __len__(self) -> int:
+        return len(self._stream) // self._batch_size * self._number
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        batch, row = divmod(index, self._number)
+        return self._stream[batch * self._batch_size + self._rows.start + row]
 
 
 def _augment(image: np.ndarray, config: Config, rng: np.random.Generator) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from experiments import pod
 from experiments.build import build_flow
 from experiments.command_line import UserError
 from experiments.config import Config
@@ -68,28 +69,33 @@ def evaluate_images(
     bits/dim with running averages, both on the first full batch (as many images as the devices divide evenly, where the
     set is smaller).
     """
-    devices = jax.local_device_count()
+    local_devices = jax.local_device_count()
     variables = (train_state.params, train_state.state)
     keys = [jax.random.fold_in(jax.random.key(NOISE_SEED), draw) for draw in range(draws)]
     bits, errors = [], []
-    for start in progress(range(0, len(images), batch_size)):
-        indices = np.arange(start, min(start + batch_size, len(images)))
-        padded = np.resize(indices, batch_size)  # the last batch is filled up; what is filled in is dropped below
-        batch = shard(np.stack([images[index] for index in padded]), devices), shard(padded, devices)
-        drawn = np.array([evaluators.bits(*variables, key, *batch) for key in keys], np.float64)
-        error = np.array(evaluators.round_trip(*variables, keys[0], *batch), np.float64)
-        bits.append(drawn.reshape(draws, -1)[:, : len(indices)])
-        errors.append(error.reshape(-1)[: len(indices)])
-    bits, errors = np.concatenate(bits, axis=1), np.concatenate(errors)
 
+    def placed(indices):  # of a global batch, this process's rows, on its devices
+        mine = indices[pod.rows(len(indices))]
+        return shard(np.stack([images[index] for index in mine]), local_devices), shard(mine, local_devices)
+
+    def together(rows):  # of all batches and processes, in the order of the images
+        rows = pod.gather(np.array(rows, np.float32))  # (processes, batches, ..., devices, images a device)
+        rows = np.moveaxis(rows.reshape(*rows.shape[:-2], -1), 0, -2)
+        return np.array(rows.reshape(*rows.shape[:-2], -1), np.float64)  # (batches, ..., batch)
+
+    for start in progress(range(0, len(images), batch_size)):
+        batch = placed(np.arange(start, start + batch_size) % len(images))  # the last is filled up; dropped below
+        bits.append([evaluators.bits(*variables, key, *batch) for key in keys])
+        errors.append(evaluators.round_trip(*variables, keys[0], *batch))
+    bits = np.moveaxis(together(bits), 1, 0).reshape(draws, -1)[:, : len(images)]
+    errors = together(errors).reshape(-1)[: len(images)]
+
+    devices = jax.device_count()
     number = min(batch_size, len(images)) // devices * devices
     gap = math.nan
     if number >= 2 * devices:
-        batch = np.stack([images[index] for index in range(number)])
-        with_batch = evaluators.train_mode(
-            *variables, keys[0], shard(batch, devices), shard(np.arange(number), devices)
-        )
-        gap = float(np.mean(np.asarray(with_batch, np.float64)) - np.mean(bits[0, :number]))
+        with_batch = together(evaluators.train_mode(*variables, keys[0], *placed(np.arange(number))))
+        gap = float(np.mean(with_batch) - np.mean(bits[0, :number]))
     mean, weighted = bits.mean(axis=0), importance_weighted(bits, dimensions=images[0].size)
     return {
         "bits_per_dim": float(np.mean(mean)),
@@ -110,6 +116,6 @@ def _standard_error(values: np.ndarray) -> float:
 
 
 def check_devices(batch_size: int) -> None:
-    devices = jax.local_device_count()
+    devices = jax.device_count()
     if batch_size < 1 or batch_size % devices:
-        raise UserError(f"--batch-size {batch_size} is not a positive multiple of the {devices} local devices")
+        raise UserError(f"--batch-size {batch_size} is not a positive multiple of the {devices} devices")

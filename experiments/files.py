@@ -6,6 +6,8 @@ import json
 import os
 from pathlib import Path
 
+from experiments.command_line import UserError
+
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a file so that a killed program leaves the old one or the new one."""
@@ -15,11 +17,19 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def read_json_lines(path: Path) -> list[dict]:
-    """Give the objects of a file of one JSON object a line, up to an unfinished one; [] where there is none."""
+    """Give the objects of a file of one JSON object a line; [] where there is none.
+
+    A last line that a killed program left without its end is passed over. Any other line that is no object is refused:
+    what came after it would be lost when the file is written again.
+    """
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     objects = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for number, line in enumerate(lines, 1):
         try:
-            objects.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            objects.append(dict(json.loads(line)))
+        except (ValueError, TypeError):
+            if line.endswith(b"\n"):
+                raise UserError(
+                    f"{path}, line {number}, is no JSON object: restore the file, or move it away"
+                ) from None
     return objects

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
+from experiments.command_line import UserError
 from experiments.files import read_json_lines, write_atomically
 
 
@@ -31,9 +32,28 @@ class MetricsLog:
         self._events.close()
 
     def write(self, step: int, split: str, **values: float) -> None:
-        self._file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+        try:
+            self._file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+        except OSError as error:
+            raise UserError(
+                f"{self._file.name} cannot be written at step {step} ({error.strerror}): make room and start with the "
+                "same command, which goes on from the last checkpoint"
+            ) from None
         for name, value in values.items():
             self._events.add_scalar(f"{split}/{name}", value, step)
+
+
+class NoLog:
+    """Of a process of a pod that writes nothing."""
+
+    def __enter__(self) -> NoLog:
+        return self
+
+    def __exit__(self, *error) -> None:
+        pass
+
+    def write(self, step: int, split: str, **values: float) -> None:
+        pass
 
 
 def read_metrics(run_dir: Path) -> list[dict]:

@@ -18,13 +18,15 @@ SECONDS_BETWEEN_LINES = 30
 class TrainingProgress:
     """Shows bits/dim and images/s of a run; use it with ``with``. It also keeps the run's clock."""
 
-    def __init__(self, config: Config, first_step: int, run_dir: Path, seconds_before: float = 0.0):
-        self._console = Console(soft_wrap=True)
+    def __init__(
+        self, config: Config, first_step: int, run_dir: Path, seconds_before: float = 0.0, quiet: bool = False
+    ):
+        self._console = Console(soft_wrap=True, quiet=quiet)
         self._config, self._first_step, self._step = config, first_step, first_step
         self._started = self._last_line = time.monotonic()
         self._clock_start: float | None = None  # after the first step, which compiles
         self._clock_step = first_step
-        self._outside = 0.0
+        self._outside = self._waited = 0.0
         self._seconds_before = seconds_before
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -37,7 +39,7 @@ class TrainingProgress:
         )
         self._task = self._bar.add_task("compiling", total=config.steps, completed=first_step)
         begin = f"going on from step {first_step}" if first_step else "starting"
-        self._say(f"{config.name}: {begin}, to step {config.steps}, in {run_dir}; the first step compiles ...")
+        self.say(f"{config.name}: {begin}, to step {config.steps}, in {run_dir}; the first step compiles ...")
 
     def __enter__(self) -> TrainingProgress:
         self._bar.start()
@@ -46,7 +48,8 @@ class TrainingProgress:
     def __exit__(self, *error) -> None:
         self._bar.stop()
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """Print a line, above the bar where there is one."""
         self._console.print(line, highlight=False, markup=False)
         self._last_line = time.monotonic()
 
@@ -65,13 +68,26 @@ class TrainingProgress:
         """Tell that ``step`` is done."""
         self._step = step
         if self._clock_start is None:
-            self._clock_start, self._clock_step = time.monotonic(), step
+            self._clock_start, self._clock_step, self._waited = time.monotonic(), step, 0.0
             self._last_line = time.monotonic()
             return
         rate = self.images_per_second()
         self._bar.update(self._task, completed=step, description=f"{bits_per_dim:.3f} bits/dim, {rate:.0f} images/s")
         if not self._console.is_terminal and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
-            self._say(f"step {step}: train {bits_per_dim:.3f} bits/dim, {rate:.0f} images/s")
+            self.say(f"step {step}: train {bits_per_dim:.3f} bits/dim, {rate:.0f} images/s")
+
+    @contextlib.contextmanager
+    def waiting(self):
+        """While the next batch is fetched."""
+        start = time.monotonic()
+        yield
+        self._waited += time.monotonic() - start
+
+    def waiting_for_data(self) -> float:
+        """The share of training time that went into fetching batches, without the first step and evaluations."""
+        if self._clock_start is None or self._step == self._clock_step:
+            return float("nan")
+        return self._waited / (time.monotonic() - self._clock_start - self._outside)
 
     @contextlib.contextmanager
     def paused(self):
@@ -81,7 +97,7 @@ class TrainingProgress:
         self._outside += time.monotonic() - start
 
     def evaluated(self, step: int, held_out: dict[str, float]) -> None:
-        self._say(
+        self.say(
             f"step {step}: validation {held_out['bits_per_dim']:.4f} bits/dim, round-trip error "
             f"{held_out['round_trip_error']:.1e}, train/eval gap {held_out['train_eval_gap']:+.4f}, "
             f"{self.images_per_second():.0f} images/s"

@@ -1,16 +1,16 @@
-"""Train a flow on images, data-parallel over the local devices.
+"""Train a flow on images, data-parallel over the devices of this machine or of a pod.
 
 Usage: python -m experiments.train CONFIG [--run-dir DIR] [--steps N] [--batch-size N] [--seed N] [--data-dir DIR] [...]
 
-A run directory that holds checkpoints of this run is taken up where it stopped. What a run leaves there: config.json,
-starts.jsonl (code, packages, machine and command of each start), metrics.jsonl, TensorBoard events, checkpoints/,
-samples_STEP.png.
+A run directory that holds checkpoints of this run is taken up where it stopped, on as many devices as there are now.
+What a run leaves there: config.json, starts.jsonl (code, packages, machine and command of each start), metrics.jsonl,
+TensorBoard events, checkpoints/, samples_STEP.png.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,20 +19,25 @@ import jax
 import numpy as np
 import tyro
 
-from experiments import command_line
+from experiments import command_line, pod
 from experiments.build import build_measure_step, build_train_state, build_train_step, train_state_like
-from experiments.checkpoints import Checkpoints
-from experiments.command_line import UserError
+from experiments.checkpoints import Checkpoints, Position
+from experiments.command_line import Interrupted, UserError
 from experiments.config import Config, check_run_directory, open_run_directory
 from experiments.configs import all_configs
 from experiments.data import load_images, training_batches
 from experiments.evaluation import check_devices, evaluate_images, make_evaluators, measure_anew
-from experiments.metrics import MetricsLog, training_seconds
+from experiments.health import Health
+from experiments.interruption import Interruption
+from experiments.metrics import MetricsLog, NoLog, training_seconds
 from experiments.pictures import save_grid, to_pixels
+from experiments.pod import Multihost
 from experiments.progress import TrainingProgress
 from experiments.provenance import write_start
+from experiments.run_lock import locked
 from experiments.sample import make_sampler
 from nvpjax.parallel import parallel_measure_step, parallel_train_step, replicate, shard, unreplicate
+from nvpjax.training import TrainState
 
 SAMPLES = 64
 """Images in the sample grids of a run."""
@@ -43,28 +48,51 @@ class Arguments:
     config: tyro.conf.OmitArgPrefixes[Config]
     run_dir: Path | None = None
     """Where the run is kept; runs/CONFIG by default. One that holds this run's checkpoints is resumed."""
+    pod: tyro.conf.OmitArgPrefixes[Multihost] = Multihost()
+    keep: int = 2
+    """Latest checkpoints that are kept, beside the best."""
+    max_skipped: int = 10
+    """Steps in a row with a loss or gradients that are not finite; one more ends the run."""
+
+    def __post_init__(self):
+        if self.keep < 1 or self.max_skipped < 0:
+            raise UserError(f"expected --keep >= 1 and --max-skipped >= 0, got {self.keep} and {self.max_skipped}")
 
 
-def train(config: Config, run_dir: Path) -> str:
-    """Train, and give the line that says what came out and where."""
-    # ------------------------------------------------------------------ data and run directory
-    devices = jax.local_device_count()
-    check_devices(config.batch_size)
-    check_run_directory(config, run_dir)
-    train_images, validation_images = load_images(config, "train", for_training=True), load_images(config, "validation")
-    open_run_directory(config, run_dir)
+def train(
+    config: Config, run_dir: Path, *, keep: int = 2, max_skipped: int = 10, watch: pod.Watch | None = None
+) -> str:
+    """Train, and give the line that says what came out and where. SIGTERM and SIGINT raise ``Interrupted``.
 
-    with Checkpoints(run_dir) as checkpoints:
+    In a pod all processes call it, each with its ``watch``.
+    """
+    with contextlib.ExitStack() as stack:
+        # -------------------------------------------------------------- data and run directory
+        devices = jax.local_device_count()
+        check_devices(config.batch_size)
+        check_run_directory(config, run_dir)
+        with pod.first_process_before_others():  # it prepares the sets that are embedded
+            train_images = load_images(config, "train", for_training=True)
+            validation_images = load_images(config, "validation")
+            if pod.is_first():
+                open_run_directory(config, run_dir)
+                stack.enter_context(locked(run_dir))
+
         # -------------------------------------------------------------- model: anew, or from the latest checkpoint
-        first_step = checkpoints.latest_step() or 0
-        progress = TrainingProgress(config, first_step, run_dir, training_seconds(run_dir, first_step))
-        write_start(run_dir, first_step)
-        if first_step:
-            train_state = checkpoints.restore(first_step, train_state_like(config))
-        else:
-            train_state = build_train_state(config)
-        train_state = replicate(train_state)
+        interruption = stack.enter_context(Interruption())
+        checkpoints = stack.enter_context(Checkpoints(run_dir, keep))
         key = jax.random.key(config.seed)  # with the step number it gives the noise of every step
+
+        def position(step: int, evaluated: bool = True) -> Position:
+            return Position(step * config.batch_size, jax.random.key_data(key).tolist(), evaluated)
+
+        found = checkpoints.restore_latest(train_state_like(config))
+        first_step, train_state, there = found or (0, build_train_state(config), position(0))
+        if there._replace(evaluated=True) != position(first_step):
+            raise UserError(
+                f"the checkpoint of step {first_step} is of another run: {there}, not {position(first_step)}"
+            )
+        train_state = replicate(train_state)
 
         train_step = parallel_train_step(build_train_step(config))
         measure_step = parallel_measure_step(build_measure_step(config))
@@ -72,48 +100,83 @@ def train(config: Config, run_dir: Path) -> str:
         sampler = make_sampler(config, SAMPLES)
         batches = training_batches(train_images, config, first_step)
 
+        # -------------------------------------------------------------- what people see
+        seconds = training_seconds(run_dir, first_step)
+        progress = TrainingProgress(config, first_step, run_dir, seconds, quiet=not pod.is_first())
+        log = stack.enter_context(MetricsLog(run_dir, first_step) if pod.is_first() else NoLog())
+        health = Health(config.levels, max_skipped, progress.say, log)
+        if pod.is_first():
+            write_start(run_dir, first_step)
+
+        def evaluation(step: int, train_state: TrainState) -> TrainState:
+            """Evaluate, draw and save; give the train state with moments measured anew, as it is saved."""
+            seconds = progress.training_seconds()
+            with progress.paused(), pod.no_step_due(watch):
+                ahead = itertools.islice(training_batches(train_images, config, step), config.measure_batches)
+                noise, watched = jax.random.fold_in(key, step), interruption.between
+                train_state, bits = measure_anew(measure_step, train_state, noise, watched(ahead))
+                held_out = evaluate_images(
+                    evaluators, train_state, validation_images, config.batch_size, progress=watched
+                )
+                host_state = unreplicate(train_state)
+                if pod.is_first():
+                    x = sampler(jax.random.key(config.seed), host_state.params, host_state.state, 1.0)
+                    pixels, _ = to_pixels(np.asarray(x), config.levels)
+                    title = f"{config.name}: samples at step {step}"
+                    save_grid(run_dir / f"samples_{step:06d}.png", pixels, config.levels, title=title)
+                log.write(step, "validation", **held_out, training_bits_per_dim=bits, training_seconds=seconds)
+                checkpoints.save(step, host_state, position(step), held_out["bits_per_dim"])
+            progress.evaluated(step, held_out)
+            return train_state
+
         # -------------------------------------------------------------- steps
-        with MetricsLog(run_dir, first_step) as log, progress:
-            for step in range(first_step + 1, config.steps + 1):
-                train_state, metrics = train_step(train_state, key, shard(next(batches), devices))
+        step, due, metrics = first_step, not there.evaluated, None
+        try:
+            with progress:
+                if due:
+                    train_state = evaluation(step, train_state)
+                for step in range(first_step + 1, config.steps + 1):
+                    due = step % config.eval_every == 0 or step == config.steps
+                    before = metrics
+                    with progress.waiting():
+                        batch = shard(next(batches), devices)
+                    train_state, metrics = train_step(train_state, key, batch)
+                    if before:  # one step late, so that looking does not wait for the step that is under way
+                        health.skipped(step - 1, **unreplicate(before))
+                    if due or step % config.log_every == 0 or step == first_step + 1:
+                        values = {name: float(value) for name, value in unreplicate(metrics).items()}
+                        health.loss(step, **values)
+                        progress.trained(step, values["bits_per_dim"])
+                        if step > first_step + 1:  # the first one has compiled
+                            values["images_per_second"] = progress.images_per_second()
+                            values["waiting_for_data"] = progress.waiting_for_data()
+                        log.write(step, "train", **values)
+                    if due:
+                        train_state = evaluation(step, train_state)
+                    interruption.check()
+                    if watch:
+                        watch.step(step)
+            checkpoints.wait()
 
-                if step % config.log_every == 0 or step == config.steps or step == first_step + 1:
-                    values = {name: float(value) for name, value in unreplicate(metrics).items()}
-                    if not all(math.isfinite(value) for value in values.values()):
-                        raise UserError(
-                            f"training diverged: {values} at step {step}; what was saved up to step "
-                            f"{checkpoints.latest_step() or 0} is kept in {run_dir}; use a lower --learning-rate "
-                            "with a new --run-dir"
-                        )
-                    progress.trained(step, values["bits_per_dim"])
-                    if step > first_step + 1:  # the first one has compiled
-                        values["images_per_second"] = progress.images_per_second()
-                    log.write(step, "train", **values)
-
-                if step % config.eval_every == 0 or step == config.steps:
-                    seconds = progress.training_seconds()
-                    with progress.paused():
-                        ahead = itertools.islice(training_batches(train_images, config, step), config.measure_batches)
-                        noise = jax.random.fold_in(key, step)
-                        train_state, bits = measure_anew(measure_step, train_state, noise, ahead)
-                        held_out = evaluate_images(evaluators, train_state, validation_images, config.batch_size)
-                        host_state = unreplicate(train_state)
-                        x = sampler(jax.random.key(config.seed), host_state.params, host_state.state, 1.0)
-                        pixels, _ = to_pixels(np.asarray(x), config.levels)
-                        title = f"{config.name}: samples at step {step}"
-                        save_grid(run_dir / f"samples_{step:06d}.png", pixels, config.levels, title=title)
-                        at_once = {"training_bits_per_dim": bits, "training_seconds": seconds}
-                        log.write(step, "validation", **held_out, **at_once)
-                        checkpoints.save(step, host_state, held_out["bits_per_dim"])
-                    progress.evaluated(step, held_out)
-
-        # -------------------------------------------------------------- the test images, once, with the best checkpoint
-        checkpoints.wait()
-        best_step = checkpoints.best_step()
-        if best_step is None:
-            raise UserError(f"nothing trained: --steps {config.steps}; ask for at least 1")
-        best = replicate(checkpoints.restore(best_step, train_state_like(config)))
-        result = evaluate_images(evaluators, best, load_images(config, "test"), config.batch_size)
+            # ---------------------------------------------------------- the test images, once, with the best checkpoint
+            best_step = checkpoints.best_step()
+            if best_step is None:
+                raise UserError(f"nothing trained: --steps {config.steps}; ask for at least 1")
+            best = replicate(checkpoints.restore(best_step, train_state_like(config)))
+            test_images = load_images(config, "test")
+            with pod.no_step_due(watch):
+                result = evaluate_images(
+                    evaluators, best, test_images, config.batch_size, progress=interruption.between
+                )
+        except Interrupted as interrupted:
+            if checkpoints.latest_step() != step:
+                checkpoints.save(step, unreplicate(train_state), position(step, evaluated=not due), float("inf"))
+            checkpoints.wait()
+            raise Interrupted(
+                interrupted.number,
+                f"{config.name}: stopped by a signal after step {step} of {config.steps}, with a checkpoint in "
+                f"{run_dir}; the same command goes on from there",
+            ) from None
     return (
         f"{config.name}: test {result['bits_per_dim']:.4f} ± {result['standard_error']:.4f} bits/dim on "
         f"{result['images']} images, from step {best_step} (best on validation images, of {config.steps}); "
@@ -129,7 +192,12 @@ def main(arguments: Sequence[str]) -> None:
             configs, args=arguments, prog="python -m experiments.train", description=__doc__
         )
     )
-    print(train(options.config, options.run_dir or Path("runs") / options.config.name))
+    config, run_dir = options.config, options.run_dir or Path("runs") / options.config.name
+    check_run_directory(config, run_dir)  # before anything of a pod is written there
+    with pod.joined(options.pod, run_dir) as watch:
+        line = train(config, run_dir, keep=options.keep, max_skipped=options.max_skipped, watch=watch)
+        if pod.is_first():
+            print(line)
 
 
 if __name__ == "__main__":

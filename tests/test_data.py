@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -119,3 +120,25 @@ def test_patches_for_testing_share_no_pixels_with_those_for_training(tmp_path):
     rows = {row.tobytes() for image in train for row in image.reshape(-1, 8 * 3)}  # of 8 neighbouring pixels
     shared = [sum(row.tobytes() in rows for row in image.reshape(-1, 8 * 3)) for image in test]
     assert len(test) == 74 and np.mean(shared) < 0.05 * 128  # but for plain sky, no row is seen in both
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_processes_read_disjoint_rows_that_are_together_each_image_once_an_epoch(processes, monkeypatch):
+    images = np.arange(48, dtype=np.uint8).reshape(48, 1, 1, 1)  # each image is its own number
+    config = dataclasses.replace(all_configs()["digits"][1], batch_size=8, shifts=0)
+    whole = [next(batches) for batches in [training_batches(images, config)] for _ in range(12)]
+
+    parts = []
+    for process in range(processes):
+        with monkeypatch.context() as context:
+            context.setattr(jax, "process_count", lambda: processes)
+            context.setattr(jax, "process_index", lambda process=process: process)
+            first, later = training_batches(images, config), training_batches(images, config, first_step=6)
+            batches = [next(first) for _ in range(12)]
+            np.testing.assert_array_equal(next(later), batches[6])  # goes on where it was, on however many
+        parts.append(batches)
+    together = [np.concatenate(rows) for rows in zip(*parts)]
+    np.testing.assert_array_equal(together, whole)
+    for epoch in (together[:6], together[6:]):
+        assert sorted(np.ravel(epoch)) == list(range(48))
+    assert not np.array_equal(together[:6], together[6:])

@@ -162,7 +162,7 @@ def test_mistakes_on_the_command_line(run_dir, data_dir, tmp_path, capsys):
     assert "--steps INT" in complaint(capsys, train, "digits", "--stepz", "3")
     assert "invalid literal" in complaint(capsys, train, "digits", "--steps", "many")
     assert "--steps -1" in complaint(capsys, train, "digits", "--steps", "-1", *new)
-    assert "4 local devices" in complaint(capsys, train, "digits", "--batch-size", "6", *new)
+    assert "4 devices" in complaint(capsys, train, "digits", "--batch-size", "6", *new)
     assert "--scales 5" in complaint(capsys, train, "digits", "--scales", "5", *new)
     assert "mnist is not prepared" in complaint(capsys, train, "mnist", *new)
     assert "not a run directory" in complaint(capsys, evaluate, tmp_path / "missing")

@@ -1,0 +1,1 @@
+"""Timings, each of two or more ways alternated within one run."""

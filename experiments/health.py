@@ -1,0 +1,57 @@
+"""What goes wrong in the numbers of a run, noticed at the step where it does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from experiments.command_line import UserError
+from experiments.metrics import MetricsLog
+
+
+class Health:
+    """Reports steps that were skipped and a loss that explodes; too many skipped in a row end the run.
+
+    ``say`` prints a line for people; the numbers go to the log, as split "fault".
+    """
+
+    MARGIN = 1.0
+    """Bits/dim above the worst of what is normal: where a run began, and log₂ levels, which knowing nothing costs."""
+
+    def __init__(self, levels: int, limit: int, say: Callable[[str], None], log: MetricsLog):
+        self._limit, self._say, self._log = limit, say, log
+        self._normal = math.log2(levels)
+        self._began = False
+        self._exploded = False
+
+    def skipped(self, step: int, *, skipped_in_a_row: int, **_) -> None:
+        """Look at a step's metrics for whether it was taken."""
+        in_a_row = int(skipped_in_a_row)
+        if not in_a_row:
+            return
+        self._say(
+            f"step {step}: loss or gradients not finite; step skipped, {in_a_row} in a row of {self._limit} allowed"
+        )
+        self._log.write(step, "fault", skipped_in_a_row=in_a_row)
+        if in_a_row > self._limit:
+            raise UserError(
+                f"training diverged: {in_a_row} steps in a row up to step {step} had a loss or gradients that are not "
+                "finite; the last checkpoint is kept. Look for images that are not finite, or use a lower "
+                "--learning-rate with a new --run-dir"
+            )
+
+    def loss(self, step: int, *, bits_per_dim: float, **_) -> None:
+        """Look at a step's metrics for a loss that explodes."""
+        if not math.isfinite(bits_per_dim):
+            return  # counted as skipped
+        if not self._began:
+            self._began, self._normal = True, max(self._normal, bits_per_dim)
+        exploded = bits_per_dim > self._normal + self.MARGIN
+        if exploded and not self._exploded:
+            self._say(
+                f"step {step}: the loss explodes: {bits_per_dim:.4g} bits/dim, where {self._normal:.4g} is what "
+                "knowing nothing costs, or a run begins with; if it stays, use a lower --learning-rate with a new "
+                "--run-dir"
+            )
+            self._log.write(step, "fault", exploded=bits_per_dim)
+        self._exploded = exploded

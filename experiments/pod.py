@@ -1,0 +1,270 @@
+"""Several processes that train one model: joining them, what they agree on, and who is missing.
+
+jax.distributed finds the processes and jax's collectives carry the numbers. What is added here: each process keeps a
+file fresh in the run directory, so that one that never came, was killed or hangs is named, and nobody waits forever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from experiments.command_line import UserError
+from experiments.files import write_atomically
+
+LAUNCHERS = {  # what tells a process its number and how many there are
+    "SLURM": ("SLURM_PROCID", "SLURM_NTASKS"),
+    "Open MPI": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    "Kubernetes indexed job": ("JOB_COMPLETION_INDEX", ""),
+    "TPU": ("TPU_WORKER_ID", ""),
+}
+
+
+@dataclass(frozen=True)
+class Multihost:
+    """How the processes of a pod find each other."""
+
+    multihost: bool = False
+    """Train with several processes, started by SLURM, Open MPI or on a TPU pod, which jax recognises, or by hand."""
+    coordinator: str | None = None
+    """HOST:PORT of process 0, where nothing can be recognised."""
+    num_processes: int | None = None
+    """How many processes there are, beside --coordinator."""
+    process_id: int | None = None
+    """Which one this is, 0 …, beside --coordinator."""
+    timeout: float = 600.0
+    """Seconds to wait for a process that has not started, has ended or makes no step."""
+
+    def __post_init__(self):
+        by_hand = (self.coordinator, self.num_processes, self.process_id)
+        if any(value is not None for value in by_hand):
+            if None in by_hand or not self.multihost:
+                raise UserError("--coordinator, --num-processes and --process-id go together, and with --multihost")
+            if not 0 <= self.process_id < self.num_processes:
+                raise UserError(f"--process-id {self.process_id}: expected 0 to {self.num_processes - 1}")
+            if ":" not in self.coordinator:
+                raise UserError(f"--coordinator {self.coordinator}: expected HOST:PORT, of process 0")
+        if self.timeout <= 0:
+            raise UserError(f"--timeout {self.timeout}: expected seconds, more than 0")
+
+
+def is_first() -> bool:
+    """Whether this process writes what is written once: metrics, pictures, lines for people."""
+    return jax.process_index() == 0
+
+
+def barrier(name: str) -> None:
+    """Wait until all processes are here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def all_agree(value: bool) -> bool:
+    """Whether ``value`` holds in every process."""
+    return bool(np.all(gather(np.array(value))))
+
+
+def gather(array: np.ndarray) -> np.ndarray:
+    """Stack an array of every process, ``(processes, *shape)``, in the order of their numbers."""
+    return multihost_utils.process_allgather(array) if jax.process_count() > 1 else np.asarray(array)[None]
+
+
+@contextlib.contextmanager
+def first_process_before_others() -> Iterator[None]:
+    """Process 0 does what is inside, then the others."""
+    if not is_first():
+        barrier("process 0 is through")
+    yield
+    if is_first():
+        barrier("process 0 is through")
+
+
+def rows(batch_size: int) -> slice:
+    """Which rows of a global batch are this process's."""
+    local = batch_size // jax.process_count()
+    return slice(jax.process_index() * local, (jax.process_index() + 1) * local)
+
+
+@contextlib.contextmanager
+def joined(options: Multihost, run_dir: Path) -> Iterator[Watch | None]:
+    """Connect to the other processes of the pod, and watch them; None where there is one process only."""
+    if not options.multihost:
+        yield None
+        return
+    watch = Watch(run_dir, *_place(options), options.timeout)
+    watch.start()
+    try:
+        # The runtime's own limits end the process with a C++ trace that names nobody: the watch shall be first.
+        limit = int(2 * options.timeout) + 60
+        jax.distributed.initialize(
+            options.coordinator,
+            options.num_processes,
+            options.process_id,
+            initialization_timeout=limit,
+            heartbeat_timeout_seconds=limit,
+        )
+    except (RuntimeError, ValueError) as error:
+        watch.stop()
+        raise UserError(
+            f"no pod was found ({str(error).splitlines()[0]}): start under SLURM, Open MPI or on a TPU pod, or give "
+            "--coordinator HOST:PORT --num-processes N --process-id I"
+        ) from None
+    try:
+        watch.connected(jax.process_index(), jax.process_count())
+        print(f"process {jax.process_index()} of {jax.process_count()}: {jax.local_device_count()} devices", flush=True)
+        _check_shared(run_dir)
+        yield watch
+    except jax.errors.JaxRuntimeError as error:
+        watch.ended_by(error)
+    watch.stop()
+
+
+@contextlib.contextmanager
+def no_step_due(watch: Watch | None) -> Iterator[None]:
+    """While something is done that is no step and takes as long as it takes, such as an evaluation."""
+    if watch:
+        watch.busy()
+    yield
+
+
+def _place(options: Multihost) -> tuple[int | None, int | None]:
+    """The number of this process and of all, as far as it can be known before connecting."""
+    if options.process_id is not None:
+        return options.process_id, options.num_processes
+    for index, total in LAUNCHERS.values():
+        if index in os.environ:
+            return int(os.environ[index]), int(os.environ[total]) if total in os.environ else None
+    return None, None
+
+
+def _check_shared(run_dir: Path) -> None:
+    here = sorted(path.name for path in (run_dir / Watch.FOLDER).glob("*.json"))
+    expected = [f"{number}.json" for number in range(jax.process_count())]
+    missing = sorted(set(expected) - set(here))
+    if not all_agree(not missing):
+        raise UserError(
+            f"{run_dir} is not one folder for all processes (process {jax.process_index()} misses {missing}): put "
+            "--run-dir on storage that all of them share"
+        )
+
+
+class Watch(threading.Thread):
+    """Keeps RUN_DIR/processes/NUMBER.json fresh, and ends this process when another one is gone or hangs.
+
+    A collective waits for all processes, and no exception can be raised in a thread that waits in it: so the process is
+    ended from here, with a line that names who is missing. Checkpoints are whole at any moment, so nothing is lost.
+    """
+
+    FOLDER = "processes"
+    STALE = 90.0
+    """Seconds without a sign of life, at most: file systems of clusters show a change up to a minute late."""
+
+    def __init__(self, run_dir: Path, number: int | None, processes: int | None, timeout: float):
+        super().__init__(daemon=True)
+        self._folder = run_dir / self.FOLDER
+        self._name = str(number) if number is not None else f"{socket.gethostname()}-{os.getpid()}"
+        self._processes, self._timeout = processes, timeout
+        self._step, self._moved, self._connected = 0, time.monotonic(), False
+        self._busy = True  # compiling, evaluating: no step is due
+        self._ending = threading.Event()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._write()
+        except OSError as error:
+            raise UserError(f"{self._folder} cannot be written ({error.strerror}): choose another --run-dir") from None
+
+    def connected(self, number: int, processes: int) -> None:
+        (self._folder / f"{self._name}.json").unlink(missing_ok=True)
+        self._name, self._processes, self._connected = str(number), processes, True
+        self._write()
+        self._moved = time.monotonic()
+        barrier("all have their number")
+
+    def step(self, step: int) -> None:
+        """Tell that a step is done, and that the next one is due."""
+        self._step, self._moved, self._busy = step, time.monotonic(), False
+
+    def busy(self) -> None:
+        """Tell that something else than steps comes, which takes as long as it takes."""
+        self._busy = True
+
+    def stop(self) -> None:
+        """At the end of a run, when nobody is waited for any more."""
+        self._ending.set()
+        self.join()
+        (self._folder / f"{self._name}.json").unlink(missing_ok=True)
+
+    def missing(self) -> list[str]:
+        """Say of each other process that is not fresh what is known of it."""
+        fresh = (self._folder / f"{self._name}.json").stat().st_mtime  # the storage's clock, not this machine's
+        said, seen = [], {}
+        for path in self._folder.glob("*.json"):
+            try:
+                seen[path.stem] = (fresh - path.stat().st_mtime, json.loads(path.read_text()))
+            except (OSError, ValueError):
+                continue
+        for name in map(str, range(self._processes or 0)):
+            if name not in seen:
+                said.append(f"process {name} has not started, or sees another {self._folder.parent}")
+            elif seen[name][0] > min(self.STALE, self._timeout / 2):
+                age, there = seen[name]
+                said.append(
+                    f"process {name} on {there['host']} gave its last sign {age:.0f} s ago, at step {there['step']}"
+                )
+        return said
+
+    def run(self) -> None:
+        while not self._ending.wait(min(10.0, self._timeout / 10)):
+            try:
+                self._write()
+                missing = self.missing()
+            except OSError:
+                continue  # full or unreachable for a moment: what matters fails with an error of its own
+            waited = time.monotonic() - self._moved
+            if not self._connected and waited > self._timeout:
+                number = self._processes or "an unknown number of"
+                self._end(f"waited {waited:.0f} s for {number} processes", missing)
+            elif self._connected and missing:
+                self._end("the pod is not whole", missing)
+            elif self._connected and not self._busy and waited > self._timeout:
+                self._end(f"no step for {waited:.0f} s after step {self._step}", self._behind())
+
+    def ended_by(self, error: Exception) -> None:
+        """End this process after a collective has failed, once it is known who is gone; do not wait for the others."""
+        deadline = time.monotonic() + 2 * self._timeout
+        while time.monotonic() < deadline and not self.missing():
+            time.sleep(min(1.0, self._timeout / 10))
+        self._end(f"a collective failed ({str(error).splitlines()[0][:160]})", self.missing())
+
+    def _behind(self) -> list[str]:
+        steps = {}
+        for path in self._folder.glob("*.json"):
+            steps[path.stem] = json.loads(path.read_text())["step"]
+        least = min(steps.values())
+        return [f"process {name} is at step {step}" for name, step in sorted(steps.items()) if step == least]
+
+    def _end(self, what: str, who: list[str]) -> None:
+        causes = "; ".join(who) or "all processes still give signs of life"
+        print(
+            f"error: process {self._name}: {what}: {causes}. This process ends too; see the output of that one, and "
+            "start all with the same command: they go on from the last checkpoint",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(1)  # not sys.exit: a thread cannot, and jax would wait for the others at exit
+
+    def _write(self) -> None:
+        there = {"host": socket.gethostname(), "pid": os.getpid(), "step": self._step}
+        write_atomically(self._folder / f"{self._name}.json", json.dumps(there))

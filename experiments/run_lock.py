@@ -1,0 +1,34 @@
+"""One run directory, one run: a second one that is started there is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from experiments.command_line import UserError
+
+
+@contextlib.contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Hold RUN_DIR/lock. The system lets go of it when a process ends, however it ends."""
+    path = run_dir / "lock"
+    try:
+        file = path.open("a+")
+    except OSError as error:
+        raise UserError(f"{run_dir} cannot be written ({error.strerror}): choose another --run-dir") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise UserError(f"{run_dir} is in use by {holder}: wait for it, or choose another --run-dir") from None
+        file.seek(0)
+        file.truncate()
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield

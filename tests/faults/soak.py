@@ -1,0 +1,107 @@
+"""Train a small model for minutes and watch the process: memory, open files, threads, speed, compilations.
+
+Usage: python -m tests.faults.soak [--minutes 30] [--out DIR]
+
+It fails where memory grows, where steps slow down, where files or threads pile up, or where something is compiled after
+the first evaluation. The first tenth of the time is not counted: caches fill.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+import tyro
+
+from experiments import command_line
+from experiments.command_line import Interrupted, UserError
+from experiments.configs import all_configs
+from experiments.metrics import read_metrics
+from experiments.train import train
+
+MEBIBYTE = 2**20
+GROWTH = 20.0
+"""MiB an hour that count as flat: what the allocator keeps of many sizes."""
+SLOWER = 1.25
+"""Seconds a step in the last quarter, of those in the first."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    minutes: float = 30.0
+    """How long."""
+    out: Path | None = None
+    """Run directory; a temporary one by default."""
+
+
+class Observer(threading.Thread):
+    """Notes every few seconds: time, resident MiB, open files, threads, compilations so far."""
+
+    def __init__(self, minutes: float):
+        super().__init__(daemon=True)
+        self._seconds, self.rows, self._compilations = 60 * minutes, [], 0
+        jax.monitoring.register_event_duration_secs_listener(self._event)
+
+    def _event(self, name: str, seconds: float, **_) -> None:
+        self._compilations += name.endswith("backend_compile_duration")
+
+    def run(self) -> None:
+        begin = time.monotonic()
+        while (passed := time.monotonic() - begin) < self._seconds:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            files = len(os.listdir("/proc/self/fd"))
+            memory = pages * os.sysconf("SC_PAGE_SIZE") / MEBIBYTE
+            self.rows.append((passed, memory, files, threading.active_count(), self._compilations))
+            time.sleep(5)
+        os.kill(os.getpid(), 15)
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = command_line.parse(
+        lambda: tyro.cli(Arguments, args=arguments, prog="python -m tests.faults.soak", description=__doc__)
+    )
+    run_dir = options.out or Path(tempfile.mkdtemp()) / "soak"
+    config = dataclasses.replace(
+        all_configs()["digits"][1], features=4, blocks=1, batch_size=32, steps=10**9, eval_every=200, measure_batches=5
+    )
+    observer = Observer(options.minutes)
+    observer.start()
+    try:
+        train(config, run_dir)
+    except Interrupted as stopped:
+        print(stopped)
+    found = np.array(observer.rows)[len(observer.rows) // 10 :]
+    hours, memory, files, threads, compilations = found[:, 0] / 3600, *found[:, 1:].T
+    slope = float(np.polyfit(hours, memory, 1)[0])
+    lines = [line for line in read_metrics(run_dir) if line["split"] == "validation"]
+    seconds = np.diff([line["training_seconds"] for line in lines])[1:]
+    quarter = max(1, len(seconds) // 4)
+    slower = float(np.median(seconds[-quarter:]) / np.median(seconds[:quarter]))
+    print(
+        f"memory {memory[0]:.0f} to {memory[-1]:.0f} MiB, {slope:+.1f} MiB an hour; open files {files.min():.0f} to "
+        f"{files.max():.0f}; threads {threads.min():.0f} to {threads.max():.0f}; seconds a step, last quarter to first "
+        f"{slower:.2f}; compilations {compilations[0]:.0f} to {compilations[-1]:.0f}"
+    )
+    wrong = {
+        "memory grows": slope > GROWTH,
+        "steps slow down": slower > SLOWER,
+        "open files pile up": files[-quarter:].max() > files[:quarter].max() + 5,
+        "threads pile up": threads[-quarter:].max() > threads[:quarter].max() + 5,
+        "something is compiled again": compilations[-1] > compilations[0],
+    }
+    if any(wrong.values()):
+        raise UserError("; ".join(name for name, is_so in wrong.items() if is_so) + f"; the run is in {run_dir}")
+    print(f"soak: {options.minutes:g} minutes, {lines[-1]['step']} steps, all flat; the run is in {run_dir}")
+
+
+if __name__ == "__main__":
+    command_line.run(main, sys.argv[1:])

@@ -1,0 +1,307 @@
+"""Wrong input, from the command line to the library: one clear error each, and nothing lost.
+
+Each row: what is wrong, what is done, and words that the error must hold: what came, or what to do.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import nvpjax
+from experiments import (
+    command_line,
+    compress,
+    cost,
+    curves,
+    evaluate,
+    ledger,
+    manifold,
+    reconstruct,
+    sample,
+    toy2d,
+    train,
+)
+from experiments.configs import all_configs
+from nvpjax import objectives
+from nvpjax.bijectors import bounds
+from nvpjax.nets import MLP, FlaxConditioner
+from nvpjax.parallel import shard
+from nvpjax.training import create_train_state, make_eval_step, make_train_step
+
+KEY = jax.random.key(0)
+VECTORS = jnp.linspace(-1.0, 1.0, 8).reshape(2, 4)
+IMAGES = jnp.linspace(0.1, 0.9, 2 * 4 * 4 * 2).reshape(2, 4, 4, 2)
+PIXELS = np.zeros((2, 4, 4, 1), np.uint8)
+
+
+def network(outputs):
+    return FlaxConditioner(MLP(hidden=(4,), outputs=outputs))
+
+
+def affine(outputs=4):
+    return nvpjax.Coupling(nvpjax.ChannelMask("first"), nvpjax.Affine(), network(outputs))
+
+
+def small_flow():
+    return nvpjax.real_nvp(channels=1, scales=2, features=2, blocks=0)
+
+
+def start_of(flow, x):
+    return flow.init(KEY, x)
+
+
+def train_step_on(images):
+    flow, optimizer = small_flow(), optax.sgd(0.1)
+    train_state = create_train_state(flow, optimizer, KEY, jnp.full((2, 4, 4, 1), 0.5))
+    return make_train_step(flow, optimizer)(train_state, KEY, images)
+
+
+def with_params_of(other, flow, x):
+    params, state = other.init(KEY, x)
+    return flow.forward(params, state, x)
+
+
+CHAIN = nvpjax.Chain((affine(), nvpjax.Reverse()))
+LIBRARY = {
+    # shapes
+    "squeeze of an odd height": (
+        lambda: nvpjax.Squeeze().init(KEY, jnp.zeros((1, 3, 4, 1))),
+        ["(1, 3, 4, 1)", "divisible by 2"],
+    ),
+    "squeeze of an odd width": (
+        lambda: nvpjax.Squeeze().init(KEY, jnp.zeros((1, 4, 5, 1))),
+        ["(1, 4, 5, 1)", "Pad or crop"],
+    ),
+    "squeeze of vectors": (lambda: nvpjax.Squeeze().init(KEY, VECTORS), ["(batch, height, width, channels)", "(2, 4)"]),
+    "ordered squeeze of an odd height": (
+        lambda: nvpjax.OrderedSqueeze().init(KEY, jnp.zeros((1, 3, 4, 1))),
+        ["(1, 3, 4, 1)"],
+    ),
+    "squeeze back of too few channels": (
+        lambda: nvpjax.Squeeze().inverse((), (), jnp.zeros((1, 2, 2, 3))),
+        ["channels", "divisible by 4", "(1, 2, 2, 3)"],
+    ),
+    "squeeze by 0": (lambda: nvpjax.Squeeze(factor=0), ["factor >= 1", "got 0"]),
+    "halves of one channel": (lambda: affine().init(KEY, jnp.zeros((2, 1))), ["channels >= 2", "(2, 1)"]),
+    "checkerboard of vectors": (
+        lambda: nvpjax.Coupling(nvpjax.Checkerboard("even"), nvpjax.Affine(), network(2)).init(KEY, VECTORS),
+        ["ChannelMask", "(2, 4)"],
+    ),
+    "mask of the wrong length": (
+        lambda: nvpjax.Coupling(nvpjax.BooleanMask((True, False, True)), nvpjax.Affine(), network(2)).init(
+            KEY, VECTORS
+        ),
+        ["3 entries", "(2, 4)"],
+    ),
+    "mask that passes everything": (lambda: nvpjax.BooleanMask((True, True)), ["at least one False"]),
+    "mask of an unknown half": (lambda: nvpjax.ChannelMask("frist"), ["'frist'", "first"]),
+    "alternating mask of one entry": (
+        lambda: nvpjax.Coupling(nvpjax.AlternatingMask("even"), nvpjax.Affine(), network(2)).init(
+            KEY, jnp.zeros((2, 1))
+        ),
+        ["at least 2", "got 1"],
+    ),
+    "network of too few outputs": (lambda: affine(3).init(KEY, VECTORS), ["(2, 4)", "Set the network's outputs to 4"]),
+    "permutation of another length": (lambda: nvpjax.Permutation((1, 0)).init(KEY, VECTORS), ["2 entries", "(2, 4)"]),
+    "permutation that is none": (lambda: nvpjax.Permutation((0, 0, 1)), ["each of 0 … 2 once", "(0, 0, 1)"]),
+    "reshape to another size": (lambda: nvpjax.Reshape((4,), (5,)), ["same size", "(4,)", "(5,)"]),
+    "reshape of other events": (lambda: nvpjax.Reshape((6,), (2, 3)).forward((), (), VECTORS), ["(6,)", "(4,)"]),
+    "autoregressive of images": (lambda: nvpjax.maf().init(KEY, IMAGES), ["(batch, entries)", "Reshape"]),
+    "planar of images": (lambda: nvpjax.Planar().init(KEY, IMAGES), ["(batch, entries)"]),
+    "sylvester of a rank above the entries": (
+        lambda: nvpjax.Sylvester(rank=5).init(KEY, VECTORS),
+        ["rank = 5", "(2, 4)"],
+    ),
+    "multi-scale of odd channels": (
+        lambda: nvpjax.MultiScale((nvpjax.Reverse(), nvpjax.Reverse())).init(KEY, jnp.zeros((1, 4, 4, 3))),
+        ["even number of channels", "got 3"],
+    ),
+    "multi-scale of no scale": (lambda: nvpjax.MultiScale(()), ["at least one scale"]),
+    "latents of fewer scales": (lambda: latents_of_one_scale(), ["tuple of 2", "finest first"]),
+    "images too small for the scales": (
+        lambda: nvpjax.real_nvp(channels=1, scales=4, features=2, blocks=0).init(KEY, jnp.zeros((1, 4, 4, 1))),
+        ["(1, 1, 1, 4)"],
+    ),
+    # arguments
+    "chain of a function": (lambda: nvpjax.Chain((jnp.tanh,)), ["expected a Bijector at position 0"]),
+    "inverse of a class": (lambda: nvpjax.Inverse(nvpjax.Reverse), ["Inverse: expected a Bijector"]),
+    "repeat of 0 times": (lambda: nvpjax.Repeat(affine(), 0), ["times >= 1", "got 0"]),
+    "repeat of a squeeze": (lambda: nvpjax.Repeat(nvpjax.Squeeze(), 2).init(KEY, IMAGES), ["keeps shape", "Use Chain"]),
+    "flow of a number": (lambda: nvpjax.Flow(3, nvpjax.StandardNormal()), ["Flow: expected a Bijector, got 3"]),
+    "flow of a base that is none": (lambda: nvpjax.Flow(affine(), "normal"), ["'normal'", "lacks"]),
+    "params of another chain": (
+        lambda: with_params_of(nvpjax.Chain((affine(),)), CHAIN, VECTORS),
+        ["2 bijectors, got 1"],
+    ),
+    "logit with alpha 0.5": (lambda: nvpjax.Logit(alpha=0.5), ["0 <= alpha < 0.5", "0.5"]),
+    "scale of 0": (lambda: nvpjax.FixedAffine(scale=0.0), ["cannot be inverted"]),
+    "power of 0": (lambda: nvpjax.Power(0.0), ["cannot be inverted"]),
+    "leaky relu of slope 0": (lambda: nvpjax.LeakyReLU(slope=0.0), ["slope > 0", "got 0.0"]),
+    "batch norm of lag 1": (lambda: nvpjax.BatchNorm(lag=1.0), ["lag", "1.0"]),
+    "spline of no bins": (lambda: nvpjax.RationalQuadraticSpline(bins=0), ["bins >= 1"]),
+    "mixture of no components": (lambda: nvpjax.LogisticMixture(components=0), ["components >= 1", "got 0"]),
+    "householder of no reflections": (lambda: nvpjax.Householder(reflections=0), ["reflections >= 1"]),
+    "soft clip to nothing": (lambda: bounds.SoftClipBound(limit=0.0), ["limit > 0", "got 0.0"]),
+    "uniform upside down": (lambda: nvpjax.Uniform(1.0, 0.0), ["low < high"]),
+    "real_nvp of no scales": (lambda: nvpjax.real_nvp(channels=1, scales=0, features=2, blocks=0), ["scales=0"]),
+    "nice of one entry": (lambda: nvpjax.nice(1), ["entries >= 2", "entries=1"]),
+    "glow of no steps": (lambda: nvpjax.glow(channels=1, levels=1, steps=0, features=2), ["steps=0"]),
+    # images and batches
+    "floats where pixels are due": (lambda: train_step_on(IMAGES[..., :1]), ["integer dtype", "float32"]),
+    "floats in evaluation": (
+        lambda: make_eval_step(small_flow())({}, (), KEY, IMAGES[..., :1], jnp.arange(2)),
+        ["integer dtype", "float32"],
+    ),
+    "pixels where floats are due": (
+        lambda: small_flow().log_prob(*small_flow_variables(), PIXELS),
+        ["floating", "uint8", "dequantize"],
+    ),
+    "pixels to a coupling": (lambda: affine().init(KEY, jnp.zeros((2, 4), jnp.int32)), ["floating", "int32"]),
+    "no images": (lambda: train_step_on(PIXELS[:0]), ["at least one image", "(0, 4, 4, 1)"]),
+    "a batch that devices do not divide": (lambda: shard(PIXELS, 3), ["multiple of 3", "got 2"]),
+    "bits per dimension of 0 dimensions": (lambda: objectives.bits_per_dim(jnp.zeros(2), 0, 256), ["dimensions", "0"]),
+    "one grey level": (lambda: objectives.dequantize(jax.random.split(KEY, 2), PIXELS, 0), ["levels", "0"]),
+}
+
+
+def latents_of_one_scale():
+    params, state = small_flow_variables()
+    return small_flow().bijector.inverse(params["bijector"], state, (IMAGES[..., :1],))
+
+
+def small_flow_variables():
+    return small_flow().init(KEY, IMAGES[..., :1])
+
+
+@pytest.mark.parametrize("wrong", LIBRARY)
+def test_library(wrong):
+    do, words = LIBRARY[wrong]
+    with pytest.raises((ValueError, TypeError)) as error:
+        do()
+    said = str(error.value)
+    assert all(word in said for word in words), said
+
+
+DIGITS = all_configs()["digits"][1]
+SAVED = {**json.loads(json.dumps(dataclasses.asdict(DIGITS), default=str)), "crop": None}
+
+# Files are written under the folder that RUN stands for.
+RUN = "RUN"
+COMMANDS = {
+    "no config": ((train,), {}, ["digits", "mnist"]),
+    "unknown config": ((train, "cifar"), {}, ["cifar", "cifar10"]),
+    "unknown option": ((train, "digits", "--bath-size", "4"), {}, ["bath-size", "--help"]),
+    "words where a number is due": ((train, "digits", "--steps", "many"), {}, ["many"]),
+    "negative steps": ((train, "digits", "--steps", "-1"), {}, ["--steps -1", "out of range"]),
+    "batch of 0": ((train, "digits", "--batch-size", "0"), {}, ["--batch-size 0"]),
+    "batch that the devices do not divide": (
+        (train, "digits", "--batch-size", "6", "--run-dir", RUN),
+        {},
+        ["6", "4 devices"],
+    ),
+    "learning rate of 0": ((train, "digits", "--learning-rate", "0"), {}, ["--learning-rate 0"]),
+    "learning rate below 0": ((train, "digits", "--learning-rate", "-1"), {}, ["--learning-rate -1"]),
+    "learning rate that is no number": ((train, "digits", "--learning-rate", "nan"), {}, ["--learning-rate nan"]),
+    "clipping to 0": ((train, "digits", "--gradient-clip", "0"), {}, ["--gradient-clip 0"]),
+    "alpha of one half": ((train, "digits", "--alpha", "0.5"), {}, ["--alpha 0.5"]),
+    "lag of 1": ((train, "digits", "--lag", "1"), {}, ["--lag 1"]),
+    "no scales": ((train, "digits", "--scales", "0"), {}, ["--scales 0"]),
+    "more scales than the images allow": ((train, "digits", "--scales", "5"), {}, ["--scales 5", "8x8"]),
+    "no features": ((train, "digits", "--features", "0"), {}, ["--features 0"]),
+    "blocks below 0": ((train, "digits", "--blocks", "-1"), {}, ["--blocks -1"]),
+    "all images for validation": ((train, "digits", "--validation-percent", "100"), {}, ["--validation-percent 100"]),
+    "evaluations every 0 steps": ((train, "digits", "--eval-every", "0"), {}, ["--eval-every 0"]),
+    "no checkpoints to keep": ((train, "digits", "--keep", "0"), {}, ["--keep >= 1"]),
+    "skipped steps below 0": ((train, "digits", "--max-skipped", "-1"), {}, ["--max-skipped >= 0"]),
+    "data that is not there": (
+        (train, "mnist", "--data-dir", RUN, "--run-dir", RUN),
+        {},
+        ["mnist is not prepared", "--data-dir"],
+    ),
+    "run directory that is a file": ((train, "digits", "--run-dir", f"{RUN}/a"), {"a": ""}, ["is not a run directory"]),
+    "run directory with other files": (
+        (train, "digits", "--run-dir", RUN),
+        {"thesis.tex": ""},
+        ["is not a run directory", "--run-dir"],
+    ),
+    "run directory of another seed": (
+        (train, "digits", "--run-dir", RUN),
+        {"config.json": {**SAVED, "seed": 3}},
+        ["seed 3 there, 0 asked"],
+    ),
+    "config cut short": (
+        (train, "digits", "--run-dir", RUN),
+        {"config.json": '{"name": "dig'},
+        ["config.json cannot be read"],
+    ),
+    "config of an older program": ((evaluate, RUN), {"config.json": {"name": "digits"}}, ["are missing or not known"]),
+    "config of words for numbers": (
+        (evaluate, RUN),
+        {"config.json": {**SAVED, "features": "many"}},
+        ["config.json cannot be read"],
+    ),
+    "config that is a list": ((evaluate, RUN), {"config.json": [1]}, ["config.json cannot be read"]),
+    "processes without a coordinator": (
+        (train, "digits", "--multihost", "--num-processes", "2"),
+        {},
+        ["--coordinator", "go together"],
+    ),
+    "a coordinator for one process": ((train, "digits", "--coordinator", "a:1"), {}, ["--multihost"]),
+    "a process too many": (
+        (train, "digits", "--multihost", "--coordinator", "a:1", "--num-processes", "2", "--process-id", "2"),
+        {},
+        ["--process-id 2", "0 to 1"],
+    ),
+    "a coordinator without a port": (
+        (train, "digits", "--multihost", "--coordinator", "a", "--num-processes", "2", "--process-id", "1"),
+        {},
+        ["HOST:PORT"],
+    ),
+    "no pod around": ((train, "digits", "--multihost", "--run-dir", RUN), {}, ["no pod was found", "--coordinator"]),
+    "a timeout of 0": ((train, "digits", "--timeout", "0"), {}, ["--timeout 0"]),
+    "evaluation of nothing": ((evaluate,), {}, ["Directory that train wrote"]),
+    "evaluation of a folder that is not there": ((evaluate, f"{RUN}/b"), {}, ["is not a run directory"]),
+    "evaluation of a run without a checkpoint": ((evaluate, RUN), {"config.json": SAVED}, ["no checkpoint yet"]),
+    "unknown split": ((evaluate, RUN, "--split", "tset"), {}, ["tset", "test"]),
+    "unknown checkpoint": ((sample, RUN, "--checkpoint", "first"), {}, ["first", "latest"]),
+    "no samples": ((sample, RUN, "--num", "0"), {"config.json": SAVED}, ["--num >= 1"]),
+    "temperature below 0": ((sample, RUN, "--temperature", "-1"), {"config.json": SAVED}, ["--temperature >= 0"]),
+    "manifold of three images": ((manifold, RUN, "--images", "0", "1", "2"), {}, ["images"]),
+    "manifold of no angles": ((manifold, RUN, "--steps", "0"), {"config.json": SAVED}, ["--steps"]),
+    "compression of nothing": ((compress, f"{RUN}/b"), {}, ["is not a run directory"]),
+    "reconstruction of nothing": ((reconstruct, f"{RUN}/b"), {}, ["is not a run directory"]),
+    "curves of a run without evaluations": ((curves, RUN), {"config.json": SAVED}, ["no evaluation yet"]),
+    "unknown density": ((toy2d, "bananas"), {}, ["bananas", "banana"]),
+    "toy of no layers": ((toy2d, "banana", "--layers", "0"), {}, ["--layers"]),
+    "cost of no images": ((cost, "digits", "--batch-size", "0"), {}, ["--batch-size"]),
+    "cost of an unknown config": ((cost, "digit"), {}, ["digit", "digits"]),
+    "ledger of arguments": ((ledger, "--all"), {}, ["--all"]),
+}
+
+
+def snapshot(folder: Path) -> dict:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("wrong", COMMANDS)
+def test_command(wrong, tmp_path, capsys):
+    (program, *arguments), files, words = COMMANDS[wrong]
+    for name, content in files.items():
+        (tmp_path / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    before = snapshot(tmp_path)
+    with pytest.raises(SystemExit) as ending:
+        command_line.run(program.main, [argument.replace(RUN, str(tmp_path)) for argument in arguments])
+    said = capsys.readouterr().err
+    assert ending.value.code == 2 and said.startswith("error: ") and said.count("\n") == 1, said
+    assert all(word in said for word in words), said
+    assert snapshot(tmp_path) == before
+
+
+def test_there_are_sixty():
+    assert len(LIBRARY) + len(COMMANDS) >= 60

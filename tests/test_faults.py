@@ -1,0 +1,302 @@
+"""What befalls a run: signals, damaged checkpoints, full disks, numbers that are not finite, a second run, a clock.
+
+Each ends in one line that says what to do, nothing is lost, and what goes on is the same run bit for bit. What takes
+many processes or minutes is under tests/faults (make fault-test, make pod-test).
+"""
+
+import contextlib
+import dataclasses
+import errno
+import json
+import os
+import pickle
+import re
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import checkpoints, command_line, interruption, train
+from experiments.build import train_state_like
+from experiments.checkpoints import Checkpoints
+from experiments.command_line import Interrupted, UserError
+from experiments.config import read_config
+from experiments.configs import all_configs
+from experiments.data import load_images
+from experiments.health import Health
+from experiments.metrics import MetricsLog, read_metrics
+from experiments.run_lock import locked
+
+# One process runs them all: they share a fixture and compiled programs.
+pytestmark = pytest.mark.xdist_group("faults")
+
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    digits = all_configs()["digits"][1]
+    return dataclasses.replace(
+        digits,
+        data_dir=tmp_path_factory.mktemp("data"),
+        features=2,
+        blocks=0,
+        batch_size=8,
+        steps=STEPS,
+        eval_every=2,
+        measure_batches=2,
+    )
+
+
+@pytest.fixture(scope="module")
+def calm(config, tmp_path_factory):
+    """A run to which nothing happened."""
+    run_dir = tmp_path_factory.mktemp("runs") / "calm"
+    train.train(config, run_dir)
+    return run_dir
+
+
+@pytest.fixture
+def copy(calm, tmp_path):
+    return Path(shutil.copytree(calm, tmp_path / "run"))
+
+
+def final_state(run_dir, config):
+    with Checkpoints(run_dir) as saved:
+        assert saved.latest_step() == STEPS
+        return saved.restore(STEPS, train_state_like(config))
+
+
+def go_back(run_dir, step=4):
+    """Leave only the checkpoints up to ``step``."""
+    for path in (run_dir / "checkpoints").iterdir():
+        if path.name.isdigit() and int(path.name) > step:
+            shutil.rmtree(path)
+
+
+def largest_file(directory: Path, name: str = "*") -> Path:
+    return max((path for path in directory.rglob(name) if path.is_file()), key=lambda path: path.stat().st_size)
+
+
+@pytest.mark.parametrize("number, when", [(signal.SIGTERM, 2), (signal.SIGINT, 11)])
+def test_signal_leaves_a_checkpoint_and_the_run_goes_on_the_same(calm, config, tmp_path, monkeypatch, number, when):
+    # Checks are counted: 2 is in the evaluation of step 2 if the first is after step 1; 11 after some later step.
+    calls = 0
+    check = interruption.Interruption.check
+
+    def counting(self):
+        nonlocal calls
+        calls += 1
+        if calls == when:
+            os.kill(os.getpid(), number)
+        check(self)
+
+    monkeypatch.setattr(interruption.Interruption, "check", counting)
+    run_dir = tmp_path / "run"
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted, match="checkpoint") as interrupted:
+        train.train(config, run_dir)
+    assert interrupted.value.number == number and signal.getsignal(number) is before
+    with Checkpoints(run_dir) as saved:
+        stopped_at = saved.latest_step()
+    assert 1 <= stopped_at < STEPS
+    train.train(config, run_dir)
+    chex.assert_trees_all_equal(final_state(run_dir, config), final_state(calm, config))
+    evaluations = [[line for line in read_metrics(path) if line["split"] == "validation"] for path in (run_dir, calm)]
+    assert [line["bits_per_dim"] for line in evaluations[0]] == [line["bits_per_dim"] for line in evaluations[1]]
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_exit_codes_of_signals(capsys, number, code):
+    def program(arguments):
+        raise Interrupted(number, "stopped after step 3; the same command goes on")
+
+    with pytest.raises(SystemExit) as ending:
+        command_line.run(program, [])
+    assert ending.value.code == code and capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["_METADATA", "d/*"])
+def test_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(copy, calm, config, capsys, name):
+    for damaged in (copy / "checkpoints" / str(STEPS) / "train_state").rglob(name):
+        damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
+        content = damaged.read_bytes()
+    train.train(config, copy)
+    said = capsys.readouterr()
+    assert f"checkpoints/{STEPS} is damaged" in said.err and "going on from step 4" in said.err
+    chex.assert_trees_all_equal(final_state(copy, config), final_state(calm, config))
+    assert next((copy / "damaged" / str(STEPS)).rglob(damaged.name)).read_bytes() == content
+
+
+def test_where_all_checkpoints_are_damaged_nothing_is_moved(copy, config):
+    for path in (copy / "checkpoints").glob("[0-9]*"):
+        largest_file(path / "train_state").unlink()
+    before = sorted(copy.rglob("*"))
+    with pytest.raises(UserError, match="none before it can be read"):
+        train.train(config, copy)
+    assert sorted(copy.rglob("*")) == before
+
+
+def test_checkpoint_of_an_older_format_or_another_model_changes_nothing(copy, config, monkeypatch):
+    before = sorted(copy.rglob("*"))
+    with monkeypatch.context() as context:
+        context.setattr(checkpoints, "FORMAT", checkpoints.FORMAT + 1)
+        with pytest.raises(UserError, match="has format 2, this program reads 3"):
+            train.train(config, copy)
+    with Checkpoints(copy) as saved, pytest.raises(UserError, match="of another model"):
+        saved.restore_latest(train_state_like(dataclasses.replace(config, features=3)))
+    assert sorted(copy.rglob("*")) == before
+
+
+def test_full_disk_at_a_checkpoint_ends_in_one_line_and_keeps_what_was_there(copy, calm, config, monkeypatch):
+    go_back(copy)
+    with monkeypatch.context() as context:
+
+        def full(*arguments, **options):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        context.setattr("orbax.checkpoint.CheckpointManager.save", full)
+        with pytest.raises(UserError, match=r"No space left.*step 4 is the last that is whole.*same command"):
+            train.train(config, copy)
+    train.train(config, copy)
+    chex.assert_trees_all_equal(final_state(copy, config), final_state(calm, config))
+
+
+def test_full_disk_at_a_metrics_write(tmp_path):
+    with MetricsLog(tmp_path) as log:
+        os.dup2(os.open("/dev/full", os.O_WRONLY), log._file.fileno())
+        with pytest.raises(UserError, match=r"step 3 \(No space left.*same command"):
+            log.write(3, "train", loss=1.0)
+        os.dup2(os.open(tmp_path / "metrics.jsonl", os.O_WRONLY | os.O_APPEND), log._file.fileno())  # room was made
+
+
+def test_run_directory_that_cannot_be_written(config, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        train.train(config, tmp_path / "file" / "run")
+
+
+def test_truncated_data_is_one_line(config, tmp_path, capsys):
+    shutil.copytree(config.data_dir, tmp_path / "data")
+    shard = largest_file(tmp_path / "data")
+    shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+    with pytest.raises(UserError, match=r"image \d+ cannot be read .* prepare it again"):
+        load_images(dataclasses.replace(config, data_dir=tmp_path / "data"), "train")
+
+
+def test_second_run_in_a_run_directory_is_refused(copy, config):
+    with locked(copy), pytest.raises(UserError, match=f"in use by process {os.getpid()}"):
+        train.train(config, copy)
+    with locked(copy):  # let go of again
+        pass
+
+
+def test_steps_that_are_not_finite_are_skipped_and_too_many_end_the_run(copy, config, monkeypatch, capsys):
+    go_back(copy)
+    build = train.build_train_step
+
+    def poisoned(config):
+        step = build(config)
+
+        def with_nan(train_state, key, images):
+            bad = train_state.step >= 4
+            params = jax.tree.map(lambda leaf: jnp.where(bad, jnp.nan, leaf), train_state.params)
+            after, metrics = step(train_state._replace(params=params), key, images)
+            return after._replace(params=train_state.params), metrics
+
+        return with_nan
+
+    monkeypatch.setattr(train, "build_train_step", poisoned)
+    with pytest.raises(UserError, match="2 steps in a row up to step 6"):
+        train.train(dataclasses.replace(config, steps=8), copy, max_skipped=1)
+    said = capsys.readouterr().out
+    assert "step 5: loss or gradients not finite; step skipped, 1 in a row" in said
+    faults = [line for line in read_metrics(copy) if line["split"] == "fault"]
+    assert [(line["step"], line["skipped_in_a_row"]) for line in faults] == [(5, 1), (6, 2)]
+    with Checkpoints(copy) as saved:
+        assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(saved.restore(4, train_state_like(config))))
+
+
+def test_loss_that_explodes_is_noticed_once(tmp_path):
+    said = []
+    with MetricsLog(tmp_path) as log:
+        health = Health(256, 10, said.append, log)
+        for step, bits in enumerate([9.5, 4.0, 10.0, 11.0, 12.0, 4.0, 900.0]):
+            health.loss(step, bits_per_dim=bits, loss=0.0)
+    assert [re.match(r"step (\d): the loss explodes", line)[1] for line in said] == ["3", "6"]
+    assert [line["exploded"] for line in read_metrics(tmp_path)] == [11.0, 900.0]
+
+
+def test_line_that_is_no_json_is_refused_unless_it_is_an_unfinished_last_one(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n{"st')
+    assert read_metrics(tmp_path) == [{"step": 1}]
+    for wrong in (b'{"step": 1}\n{"st\n{"step": 2}\n', b"\x80\x04\n", b"[1]\n"):
+        path.write_bytes(wrong)
+        with pytest.raises(UserError, match=r"line \d, is no JSON object"):
+            MetricsLog(tmp_path)
+        assert path.read_bytes() == wrong
+
+
+def test_clock_that_goes_backwards(copy, calm, config, monkeypatch):
+    go_back(copy)
+    begin = iter(range(2_000_000_000, 0, -1000))
+    monkeypatch.setattr(time, "time", lambda: float(next(begin)))
+    assert "images/s" in train.train(config, copy)
+    chex.assert_trees_all_equal(final_state(copy, config), final_state(calm, config))
+    assert all(line.get("images_per_second", 1) > 0 for line in read_metrics(copy))
+
+
+def test_log_that_is_no_terminal_has_plain_lines(calm, config, capsys):
+    train.train(config, calm)  # nothing left to train
+    said = capsys.readouterr().out
+    assert "\r" not in said and "\x1b" not in said and said.count("\n") <= 3
+
+
+class Hostile:
+    """What unpickles to a file that is written."""
+
+    def __init__(self, marker: Path):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.marker}",)
+
+
+def test_nothing_is_unpickled_or_evaluated(copy, config, tmp_path):
+    marker = tmp_path / "was_here"
+    content = pickle.dumps(Hostile(marker))
+    pickle.loads(pickle.dumps(Hostile(tmp_path / "works")))
+    assert (tmp_path / "works").exists()
+    originals = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    names = {path.name for path in originals if path.parent == copy or f"checkpoints/{STEPS}/" in str(path)}
+    assert {"config.json", "metrics.jsonl", "_METADATA", "manifest.ocdbt"} <= names
+    for name in names:
+        for path in originals:
+            path.write_bytes(content if path.name == name else originals[path])
+        with contextlib.suppress(UserError), Checkpoints(copy) as saved:
+            read_config(copy)
+            read_metrics(copy)
+            saved.restore(STEPS, train_state_like(config))
+    (copy / "config.json").write_text(json.dumps(f"__import__('os').system('touch {marker}')"))
+    with pytest.raises(UserError, match="cannot be read"):
+        read_config(copy)
+    shutil.copytree(config.data_dir, tmp_path / "data")
+    for path in (tmp_path / "data").rglob("*array_record*"):
+        path.write_bytes(content)
+    with pytest.raises(UserError):
+        load_images(dataclasses.replace(config, data_dir=tmp_path / "data"), "train")
+    assert not marker.exists()
+
+
+def test_no_code_of_ours_unpickles_or_evaluates():
+    root = Path(train.__file__).parent.parent
+    files = [*(root / "experiments").rglob("*.py"), *(root / "nvpjax").rglob("*.py")]
+    pattern = re.compile(r"\bpickle\b|\bmarshal\b|\bshelve\b|allow_pickle|(?<![\w.])(eval|exec|compile)\(|__import__")
+    assert [path.name for path in files if pattern.search(path.read_text())] == []
