@@ -17,7 +17,7 @@ pod-test: .venv/installed
 
 # Kills at random moments and the faults of tests/test_faults.py.
 fault-test: .venv/installed
-	$(BIN)/python -m pytest -m "fault or not fault" -rP tests/faults/test_kills.py tests/test_faults.py
+	$(BIN)/python -m pytest -m "fault or not pod" -rP tests/faults tests/test_faults.py
 
 # A run of MINUTES whose memory, files, threads, speed and compilations are watched.
 MINUTES ?= 30

@@ -29,13 +29,8 @@ def run(program: Callable[[Sequence[str]], None], arguments: Sequence[str] | Non
     """
     try:
         program(sys.argv[1:] if arguments is None else arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        print(
-            f"error: {error.filename or 'a file'}: {error.strerror or error}; nothing else was changed", file=sys.stderr
-        )
+    except (UserError, OSError) as error:
+        print(f"error: {in_one_line(error)}", file=sys.stderr)
         sys.exit(2)
     except Interrupted as interrupted:
         print(interrupted, file=sys.stderr)
@@ -43,6 +38,15 @@ def run(program: Callable[[Sequence[str]], None], arguments: Sequence[str] | Non
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def in_one_line(error: Exception) -> str:
+    """What a user reads of an error: what was expected, what came, what to do, where it knows that."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename or 'a file'}: {error.strerror or error}; nothing else was changed"
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def parse(read: Callable[[], Any]) -> Any:

@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from experiments.command_line import UserError
+from experiments.command_line import Interrupted, UserError, in_one_line
 from experiments.files import write_atomically
 
 LAUNCHERS = {  # what tells a process its number and how many there are
@@ -126,9 +127,14 @@ def joined(options: Multihost, run_dir: Path) -> Iterator[Watch | None]:
         print(f"process {jax.process_index()} of {jax.process_count()}: {jax.local_device_count()} devices", flush=True)
         _check_shared(run_dir)
         yield watch
+    except Interrupted:  # all processes end, at the same step
+        watch.finish()
+        raise
     except jax.errors.JaxRuntimeError as error:
-        watch.ended_by(error)
-    watch.stop()
+        watch.collective_failed(error)
+    except Exception as error:
+        watch.leave(error)
+    watch.finish()
 
 
 @contextlib.contextmanager
@@ -175,8 +181,9 @@ class Watch(threading.Thread):
         super().__init__(daemon=True)
         self._folder = run_dir / self.FOLDER
         self._name = str(number) if number is not None else f"{socket.gethostname()}-{os.getpid()}"
-        self._processes, self._timeout = processes, timeout
+        self._processes, self._timeout, self._interval = processes, timeout, min(10.0, timeout / 10)
         self._step, self._moved, self._connected = 0, time.monotonic(), False
+        self._error = ""
         self._busy = True  # compiling, evaluating: no step is due
         self._ending = threading.Event()
         try:
@@ -201,32 +208,36 @@ class Watch(threading.Thread):
         self._busy = True
 
     def stop(self) -> None:
-        """At the end of a run, when nobody is waited for any more."""
+        """Look and write no more, where there is no pod."""
         self._ending.set()
         self.join()
         (self._folder / f"{self._name}.json").unlink(missing_ok=True)
 
+    def finish(self) -> None:
+        """Look and write no more, at the end of a run, once all processes are there."""
+        barrier("the run is over")
+        self._ending.set()
+        self.join()
+        barrier("nobody looks any more")  # before the file goes: it would be missed
+        (self._folder / f"{self._name}.json").unlink(missing_ok=True)
+
     def missing(self) -> list[str]:
         """Say of each other process that is not fresh what is known of it."""
-        fresh = (self._folder / f"{self._name}.json").stat().st_mtime  # the storage's clock, not this machine's
-        said, seen = [], {}
-        for path in self._folder.glob("*.json"):
-            try:
-                seen[path.stem] = (fresh - path.stat().st_mtime, json.loads(path.read_text()))
-            except (OSError, ValueError):
-                continue
+        said, seen = [], self._seen()
         for name in map(str, range(self._processes or 0)):
             if name not in seen:
                 said.append(f"process {name} has not started, or sees another {self._folder.parent}")
-            elif seen[name][0] > min(self.STALE, self._timeout / 2):
-                age, there = seen[name]
-                said.append(
-                    f"process {name} on {there['host']} gave its last sign {age:.0f} s ago, at step {there['step']}"
-                )
+                continue
+            age, there = seen[name]
+            who = f"process {name} on {there['host']}"
+            if there["error"] and age > self._interval:  # or all end by the same error, each for itself
+                said.append(f"{who} ended at step {there['step']}: {there['error']}")
+            elif age > min(self.STALE, self._timeout / 2):
+                said.append(f"{who} gave its last sign {age:.0f} s ago, at step {there['step']}")
         return said
 
     def run(self) -> None:
-        while not self._ending.wait(min(10.0, self._timeout / 10)):
+        while not self._ending.wait(self._interval):
             try:
                 self._write()
                 missing = self.missing()
@@ -241,17 +252,41 @@ class Watch(threading.Thread):
             elif self._connected and not self._busy and waited > self._timeout:
                 self._end(f"no step for {waited:.0f} s after step {self._step}", self._behind())
 
-    def ended_by(self, error: Exception) -> None:
+    def leave(self, error: Exception) -> None:
+        """End this process by an error of its own, and tell the others, who learn it from this watch's file."""
+        self._ending.set()
+        self.join()
+        self._error = in_one_line(error)
+        if not isinstance(error, UserError | OSError):
+            traceback.print_exc()
+        print(f"error: process {self._name}: {self._error}", file=sys.stderr, flush=True)
+        self._write()
+        if is_first():  # with this process the runtime of the others ends too, by a C++ trace: let them see this first
+            deadline = time.monotonic() + 3 * self._interval
+            while time.monotonic() < deadline and not all(there["error"] for _, there in self._seen().values()):
+                time.sleep(0.1)
+        os._exit(2 if isinstance(error, UserError | OSError) else 1)  # jax would wait for the others at exit
+
+    def collective_failed(self, error: Exception) -> None:
         """End this process after a collective has failed, once it is known who is gone; do not wait for the others."""
         deadline = time.monotonic() + 2 * self._timeout
         while time.monotonic() < deadline and not self.missing():
-            time.sleep(min(1.0, self._timeout / 10))
+            time.sleep(min(1.0, self._interval))
         self._end(f"a collective failed ({str(error).splitlines()[0][:160]})", self.missing())
 
-    def _behind(self) -> list[str]:
-        steps = {}
+    def _seen(self) -> dict[str, tuple[float, dict]]:
+        """The age of each process's file, in seconds, and what is in it."""
+        fresh = (self._folder / f"{self._name}.json").stat().st_mtime  # the storage's clock, not this machine's
+        seen = {}
         for path in self._folder.glob("*.json"):
-            steps[path.stem] = json.loads(path.read_text())["step"]
+            try:
+                seen[path.stem] = (fresh - path.stat().st_mtime, json.loads(path.read_text()))
+            except (OSError, ValueError):
+                continue
+        return seen
+
+    def _behind(self) -> list[str]:
+        steps = {name: there["step"] for name, (_, there) in self._seen().items()}
         least = min(steps.values())
         return [f"process {name} is at step {step}" for name, step in sorted(steps.items()) if step == least]
 
@@ -266,5 +301,5 @@ class Watch(threading.Thread):
         os._exit(1)  # not sys.exit: a thread cannot, and jax would wait for the others at exit
 
     def _write(self) -> None:
-        there = {"host": socket.gethostname(), "pid": os.getpid(), "step": self._step}
+        there = {"host": socket.gethostname(), "pid": os.getpid(), "step": self._step, "error": self._error}
         write_atomically(self._folder / f"{self._name}.json", json.dumps(there))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 SMALL = [
-    *("digits", "--features", "2", "--blocks", "0", "--batch-size", "16"),
+    *("digits", "--scales", "1", "--features", "2", "--blocks", "0", "--batch-size", "16"),
     *("--measure-batches", "2", "--eval-every", "10", "--log-every", "5"),
 ]
 LIMIT = 300.0
@@ -53,13 +53,24 @@ class Program:
         return self.process.returncode
 
 
-def start_pod(arguments: Sequence, folder: Path, *, processes: int = 2, devices: int = 2, timeout: float = 60.0):
-    """Start one program on several processes; the folder gets what each of them says."""
+def start_pod(
+    arguments: Sequence,
+    folder: Path,
+    *,
+    processes: int = 2,
+    devices: int = 2,
+    timeout: float = 60.0,
+    of_process: dict[int, Sequence] | None = None,
+):
+    """Start one program on several processes; the folder gets what each of them says.
+
+    ``of_process`` has arguments that one process gets beside the common ones.
+    """
     port = free_port()
     common = ["--multihost", "--coordinator", f"127.0.0.1:{port}", "--num-processes", processes, "--timeout", timeout]
     return [
         Program(
-            [*arguments, *common, "--process-id", number],
+            [*arguments, *common, "--process-id", number, *(of_process or {}).get(number, [])],
             folder / f"process_{number}_{port}.txt",
             devices=devices,
         )
