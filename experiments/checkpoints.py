@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +17,6 @@ from experiments.command_line import UserError
 
 FORMAT = 2
 """Of what is inside a checkpoint. Raise it with every change that an older program could not read."""
-
-logging.getLogger("absl").setLevel(logging.ERROR)  # orbax tells of every file
 
 
 class Damaged(UserError):
@@ -77,7 +75,10 @@ class Checkpoints:
     def __exit__(self, kind, error, traceback) -> None:
         if error is None:
             self.wait()
-        self._manager.close()
+            self._manager.close()
+        else:
+            with contextlib.suppress(Exception):  # what could not be written: the run ends by an error already
+                self._manager.close()
 
     def wait(self) -> None:
         """Wait until all that was saved is on disk."""

@@ -16,6 +16,8 @@ from experiments.files import write_atomically
 
 FREE_TO_CHANGE = {"steps", "data_dir", "eval_every", "log_every", "published", "published_by"}
 """Fields that may differ when a run is taken up again: they name no other run."""
+BEFORE_CONFIG = {"processes", "config.json.tmp"}
+"""What a run directory may hold without a config.json: a pod's processes, what a killed program left of the file."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def check_run_directory(config: Config, run_dir: Path) -> None:
             differences = ", ".join(f"{field} {old[field]} there, {new[field]} asked" for field in changed)
             advice = "choose another --run-dir, or the same options"
             raise UserError(f"{run_dir} holds another run ({differences}): {advice}")
-    elif run_dir.exists() and (not run_dir.is_dir() or any(path.name != "processes" for path in run_dir.iterdir())):
+    elif run_dir.exists() and (not run_dir.is_dir() or {path.name for path in run_dir.iterdir()} - BEFORE_CONFIG):
         raise UserError(f"{run_dir} exists and is not a run directory: choose another --run-dir")
 
 

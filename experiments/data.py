@@ -5,21 +5,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
-import logging
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import grain
 import numpy as np
+import tensorflow_datasets as tfds
 
-logging.getLogger("absl").setLevel(logging.ERROR)  # tfds recommends OpenCV at the first image, and more
-import tensorflow_datasets as tfds  # noqa: E402
-
-from experiments import pod  # noqa: E402
-from experiments.command_line import UserError  # noqa: E402
-from experiments.config import Config  # noqa: E402
-from experiments.preprocessing import centre_crop, cut_and_resize, random_crop  # noqa: E402
+from experiments import pod
+from experiments.command_line import UserError
+from experiments.config import Config
+from experiments.preprocessing import centre_crop, cut_and_resize, random_crop
 
 IN_MEMORY_BYTES = 2**30
 """Sets up to this size are decoded once and kept in memory: decoding costs more than a training step's share."""

@@ -10,9 +10,13 @@ from experiments.command_line import UserError
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a killed program leaves the old one or the new one."""
+    """Write a file so that a killed program or a full disk leaves the old one or the new one."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
+    try:
+        temporary.write_text(text)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     os.replace(temporary, path)
 
 

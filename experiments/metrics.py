@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import time
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 
 from experiments.command_line import UserError
 from experiments.files import read_json_lines, write_atomically
@@ -22,25 +27,45 @@ class MetricsLog:
         kept = [json.dumps(line) + "\n" for line in read_metrics(run_dir) if line["step"] <= first_step]
         write_atomically(path, "".join(kept))
         self._file = path.open("a", buffering=1)
-        self._events = SummaryWriter(str(run_dir), purge_step=first_step + 1 if first_step else None)
+        self._events = TensorBoardEvents(run_dir, first_step)
 
     def __enter__(self) -> MetricsLog:
         return self
 
     def __exit__(self, *error) -> None:
-        self._file.close()
-        self._events.close()
+        for file in (self._file, self._events):
+            with contextlib.suppress(OSError):  # of a disk whose being full ends the run already
+                file.close()
 
     def write(self, step: int, split: str, **values: float) -> None:
         try:
             self._file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+            self._events.write(step, split, values)
         except OSError as error:
             raise UserError(
                 f"{self._file.name} cannot be written at step {step} ({error.strerror}): make room and start with the "
                 "same command, which goes on from the last checkpoint"
             ) from None
+
+
+class TensorBoardEvents:
+    """RUN_DIR/events.*: written at once, by no thread of its own, so that a full disk is noticed by who writes."""
+
+    def __init__(self, run_dir: Path, first_step: int):
+        self._writer = EventsWriter(str(run_dir / "events"), f".{os.getpid()}")
+        if first_step:  # TensorBoard forgets what was written after it
+            start = SessionLog(status=SessionLog.START)
+            self._writer.write_event(Event(wall_time=time.time(), step=first_step + 1, session_log=start))
+
+    def write(self, step: int, split: str, values: dict[str, float]) -> None:
         for name, value in values.items():
-            self._events.add_scalar(f"{split}/{name}", value, step)
+            summary = scalar(f"{split}/{name}", value)
+            self._writer.write_event(Event(wall_time=time.time(), step=step, summary=summary))
+        if split != "train":  # to the disk itself, which takes milliseconds
+            self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 class NoLog:

@@ -66,7 +66,7 @@ def save_picture(path: Path, save) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         save()
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be written ({error}): choose another --out, ending in .png") from None
+        raise UserError(f"{path} cannot be written ({error}): make room, or name another .png") from None
 
 
 def _with_titles(picture: Image.Image, title: str, column_titles: Sequence[str], row_titles: Sequence[str]):

@@ -15,7 +15,7 @@ from tests.faults.launch import SMALL, Program
 pytestmark = [pytest.mark.fault, pytest.mark.xdist_group("kills")]
 
 KILLS = 20
-STEPS = 400
+STEPS = 1000
 
 
 def final_state(run_dir):
@@ -34,13 +34,12 @@ def test_twenty_kills(tmp_path):
     for kill in range(KILLS):
         program = Program([*arguments, run_dir], tmp_path / f"{kill}.txt")
         program.wait_for("the first step compiles")
-        if kill % 2:  # as soon as a checkpoint is being written
+        time.sleep(rng.uniform(0, 4))
+        if kill % 2:  # as soon as the next checkpoint is being written
             before = time.monotonic()
             while not list((run_dir / "checkpoints").glob("*tmp*")) and time.monotonic() - before < 60:
                 assert program.running(), program.text()
             within_a_write += bool(list((run_dir / "checkpoints").glob("*tmp*")))
-        else:
-            time.sleep(rng.uniform(0, 10))
         assert program.running(), program.text()
         program.process.kill()
         program.process.wait()
