@@ -10,37 +10,30 @@ TensorBoard events, checkpoints/, samples_STEP.png.
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jax
-import numpy as np
 import tyro
 
 from experiments import command_line, pod
-from experiments.build import build_measure_step, build_train_state, build_train_step, train_state_like
+from experiments.build import build_train_state, build_train_step, train_state_like
 from experiments.checkpoints import Checkpoints, Position
 from experiments.command_line import Interrupted, UserError
 from experiments.config import Config, check_run_directory, open_run_directory
 from experiments.configs import all_configs
 from experiments.data import load_images, training_batches
-from experiments.evaluation import check_devices, evaluate_images, make_evaluators, measure_anew
+from experiments.evaluation import check_devices, evaluate_images, make_evaluators
 from experiments.health import Health
 from experiments.interruption import Interruption
 from experiments.metrics import MetricsLog, NoLog, training_seconds
-from experiments.pictures import save_grid, to_pixels
 from experiments.pod import Multihost
 from experiments.progress import TrainingProgress
 from experiments.provenance import write_start
 from experiments.run_lock import locked
-from experiments.sample import make_sampler
-from nvpjax.parallel import parallel_measure_step, parallel_train_step, replicate, shard, unreplicate
-from nvpjax.training import TrainState
-
-SAMPLES = 64
-"""Images in the sample grids of a run."""
+from experiments.validation import Validation
+from nvpjax.parallel import parallel_train_step, replicate, shard, unreplicate
 
 
 @dataclass(frozen=True)
@@ -69,6 +62,7 @@ def train(
     with contextlib.ExitStack() as stack:
         # -------------------------------------------------------------- data and run directory
         devices = jax.local_device_count()
+        key = jax.random.key(config.seed)  # with the step number it gives the noise of every step
         check_devices(config.batch_size)
         check_run_directory(config, run_dir)
         with pod.first_process_before_others():  # it prepares the sets that are embedded
@@ -81,7 +75,6 @@ def train(
         # -------------------------------------------------------------- model: anew, or from the latest checkpoint
         interruption = stack.enter_context(Interruption())
         checkpoints = stack.enter_context(Checkpoints(run_dir, keep))
-        key = jax.random.key(config.seed)  # with the step number it gives the noise of every step
 
         def position(step: int, evaluated: bool = True) -> Position:
             return Position(step * config.batch_size, jax.random.key_data(key).tolist(), evaluated)
@@ -94,10 +87,7 @@ def train(
             )
         train_state = replicate(train_state)
 
-        train_step = parallel_train_step(build_train_step(config))
-        measure_step = parallel_measure_step(build_measure_step(config))
-        evaluators = make_evaluators(config)
-        sampler = make_sampler(config, SAMPLES)
+        train_step, evaluators = parallel_train_step(build_train_step(config)), make_evaluators(config)
         batches = training_batches(train_images, config, first_step)
 
         # -------------------------------------------------------------- what people see
@@ -108,33 +98,16 @@ def train(
         if pod.is_first():
             write_start(run_dir, first_step)
 
-        def evaluation(step: int, train_state: TrainState) -> TrainState:
-            """Evaluate, draw and save; give the train state with moments measured anew, as it is saved."""
-            seconds = progress.training_seconds()
-            with progress.paused(), pod.no_step_due(watch):
-                ahead = itertools.islice(training_batches(train_images, config, step), config.measure_batches)
-                noise, watched = jax.random.fold_in(key, step), interruption.between
-                train_state, bits = measure_anew(measure_step, train_state, noise, watched(ahead))
-                held_out = evaluate_images(
-                    evaluators, train_state, validation_images, config.batch_size, progress=watched
-                )
-                host_state = unreplicate(train_state)
-                if pod.is_first():
-                    x = sampler(jax.random.key(config.seed), host_state.params, host_state.state, 1.0)
-                    pixels, _ = to_pixels(np.asarray(x), config.levels)
-                    title = f"{config.name}: samples at step {step}"
-                    save_grid(run_dir / f"samples_{step:06d}.png", pixels, config.levels, title=title)
-                log.write(step, "validation", **held_out, training_bits_per_dim=bits, training_seconds=seconds)
-                checkpoints.save(step, host_state, position(step), held_out["bits_per_dim"])
-            progress.evaluated(step, held_out)
-            return train_state
+        made = (checkpoints, log, progress, interruption)
+        validation = Validation(config, run_dir, key, train_images, validation_images, evaluators, *made)
 
         # -------------------------------------------------------------- steps
         step, due, metrics = first_step, not there.evaluated, None
         try:
             with progress:
                 if due:
-                    train_state = evaluation(step, train_state)
+                    with pod.no_step_due(watch):
+                        train_state = validation(step, train_state, position(step))
                 for step in range(first_step + 1, config.steps + 1):
                     due = step % config.eval_every == 0 or step == config.steps
                     before = metrics
@@ -152,7 +125,8 @@ def train(
                             values["waiting_for_data"] = progress.waiting_for_data()
                         log.write(step, "train", **values)
                     if due:
-                        train_state = evaluation(step, train_state)
+                        with pod.no_step_due(watch):
+                            train_state = validation(step, train_state, position(step))
                     interruption.check()
                     if watch:
                         watch.step(step)

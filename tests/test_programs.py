@@ -174,7 +174,7 @@ def test_mistakes_on_the_command_line(run_dir, data_dir, tmp_path, capsys):
     assert "no test image 299" in complaint(capsys, manifold, run_dir, "--images", "0", "1", "2", "299")
     assert "--steps" in complaint(capsys, manifold, run_dir, "--steps", "0")
     assert "not a run directory" in complaint(capsys, curves, tmp_path / "missing")
-    assert "--out" in complaint(capsys, sample, run_dir, "--out", run_dir / "config.json" / "a.png")
+    assert "name another .png" in complaint(capsys, sample, run_dir, "--out", run_dir / "config.json" / "a.png")
     assert not (tmp_path / "new").exists()
 
 
