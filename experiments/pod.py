@@ -275,12 +275,13 @@ class Watch(threading.Thread):
         self._end(f"a collective failed ({str(error).splitlines()[0][:160]})", self.missing())
 
     def _seen(self) -> dict[str, tuple[float, dict]]:
-        """The age of each process's file, in seconds, and what is in it."""
+        """Of each process of this pod, by its number: the age of its file, in seconds, and what is in it."""
         fresh = (self._folder / f"{self._name}.json").stat().st_mtime  # the storage's clock, not this machine's
         seen = {}
-        for path in self._folder.glob("*.json"):
+        for name in map(str, range(self._processes or 0)):  # there may be files of a larger pod that was killed
+            path = self._folder / f"{name}.json"
             try:
-                seen[path.stem] = (fresh - path.stat().st_mtime, json.loads(path.read_text()))
+                seen[name] = (fresh - path.stat().st_mtime, json.loads(path.read_text()))
             except (OSError, ValueError):
                 continue
         return seen
