@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: train test pod-test fault-test soak kit ledger lint clean lock
+.PHONY: train test pod-test fault-test soak errors kit ledger lint clean lock
 train: .venv/installed
 	$(BIN)/python -m experiments.train digits
 
@@ -18,6 +18,10 @@ pod-test: .venv/installed
 # Kills at random moments and the faults of tests/test_faults.py.
 fault-test: .venv/installed
 	$(BIN)/python -m pytest -m "fault or not pod" -rP tests/faults tests/test_faults.py
+
+# docs/errors.md: wrong inputs and what is said to them.
+errors: .venv/installed
+	$(BIN)/python -m tests.test_bad_input
 
 # A run of MINUTES whose memory, files, threads, speed and compilations are watched.
 MINUTES ?= 30

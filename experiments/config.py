@@ -19,6 +19,21 @@ FREE_TO_CHANGE = {"steps", "data_dir", "eval_every", "log_every", "published", "
 BEFORE_CONFIG = {"processes", "config.json.tmp"}
 """What a run directory may hold without a config.json: a pod's processes, what a killed program left of the file."""
 
+RANGES = {
+    "above 0": (
+        lambda value: 0 < value < math.inf,
+        "batch_size eval_every log_every scales features learning_rate gradient_clip",
+    ),
+    "at least 0": (
+        lambda value: 0 <= value < math.inf,
+        "steps blocks shifts warmup_steps final_learning_rate scale_penalty weight_decay measure_batches",
+    ),
+    "above 0 and below 100": (lambda value: 0 < value < 100, "validation_percent"),
+    "at least 0 and below 0.5": (lambda value: 0 <= value < 0.5, "alpha"),
+    "at least 0 and below 1": (lambda value: 0 <= value < 1, "lag"),
+}
+PLAIN = {"int": int, "float": (int, float), "bool": bool, "str": str}
+
 
 @dataclass(frozen=True)
 class Config:
@@ -91,23 +106,20 @@ class Config:
     """Seed of the weights, the order of the images and the noise."""
 
     def __post_init__(self):
-        positive = ("batch_size", "eval_every", "log_every", "scales", "features", "learning_rate", "gradient_clip")
-        wrong = [field for field in positive if not 0 < getattr(self, field) < math.inf]
-        zero_too = ("steps", "blocks", "shifts", "warmup_steps", "final_learning_rate", "scale_penalty", "weight_decay")
-        zero_too += ("measure_batches",)
-        wrong += [field for field in zero_too if not 0 <= getattr(self, field) < math.inf]
-        wrong += [] if 0 < self.validation_percent < 100 else ["validation_percent"]
-        wrong += [] if 0 <= self.alpha < 0.5 else ["alpha"]
-        wrong += [] if 0 <= self.lag < 1 else ["lag"]
+        wrong = [
+            f"--{field.replace('_', '-')} {getattr(self, field)}: expected {expected}"
+            for expected, (good, fields) in RANGES.items()
+            for field in fields.split()
+            if not good(getattr(self, field))
+        ]
         if wrong:
-            got = ", ".join(f"--{field.replace('_', '-')} {getattr(self, field)}" for field in wrong)
-            raise UserError(f"out of range: {got}; --help shows what each option means and its default")
+            raise UserError(f"{'; '.join(wrong)}; --help shows what each option means and its default")
         height, width, _ = self.image_shape
         divisor = 2 ** (self.scales - 1)
         if height % divisor or width % divisor:
             raise UserError(
-                f"--scales {self.scales} needs a height and width that divide by {divisor}, "
-                f"{self.dataset}'s images are {height}x{width}: use fewer scales"
+                f"--scales {self.scales} needs a height and width that divide by {divisor}, images of {self.dataset} "
+                f"are {height}x{width}: use fewer scales"
             )
 
 
@@ -119,8 +131,13 @@ def to_json(config: Config) -> dict[str, Any]:
 def from_json(values: Any) -> Config:
     """The config that ``to_json`` wrote. Raises KeyError, TypeError or ValueError for anything else."""
     fields = {field.name: field for field in dataclasses.fields(Config)}
-    if not isinstance(values, dict) or set(values) != set(fields):
-        raise KeyError(f"fields {sorted(set(fields) ^ set(values))} are missing or not known")
+    if not isinstance(values, dict):
+        raise TypeError(f"expected the fields of a config, got {type(values).__name__}")
+    if set(values) != set(fields):
+        raise ValueError(f"fields {', '.join(sorted(set(fields) ^ set(values)))} are missing or not known")
+    for name, field in fields.items():
+        if field.type in PLAIN and not isinstance(values[name], PLAIN[field.type]):
+            raise TypeError(f"{name}: expected {field.type}, got {values[name]!r}")
     crop = tuple(values["crop"]) if values["crop"] else None
     shape = tuple(values["image_shape"])
     return Config(**{**values, "data_dir": Path(values["data_dir"]), "image_shape": shape, "crop": crop})

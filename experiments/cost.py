@@ -45,7 +45,8 @@ def main(arguments: Sequence[str]) -> None:
     config = all_configs()[options.config][1]
     batch_size = config.batch_size if options.batch_size is None else options.batch_size
     if min(batch_size, options.samples, options.steps) < 1:
-        raise UserError("expected --batch-size, --samples and --steps of at least 1")
+        got = f"{batch_size}, {options.samples} and {options.steps}"
+        raise UserError(f"expected --batch-size, --samples and --steps of at least 1, got {got}")
     key = jax.random.key(0)
     images = jax.random.randint(key, (batch_size, *config.image_shape), 0, config.levels).astype(jnp.uint8)
     start = build_train_state(config)

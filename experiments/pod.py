@@ -52,7 +52,10 @@ class Multihost:
         by_hand = (self.coordinator, self.num_processes, self.process_id)
         if any(value is not None for value in by_hand):
             if None in by_hand or not self.multihost:
-                raise UserError("--coordinator, --num-processes and --process-id go together, and with --multihost")
+                raise UserError(
+                    "--coordinator, --num-processes and --process-id go together, and with --multihost; got "
+                    f"{self.coordinator}, {self.num_processes}, {self.process_id}, {self.multihost}"
+                )
             if not 0 <= self.process_id < self.num_processes:
                 raise UserError(f"--process-id {self.process_id}: expected 0 to {self.num_processes - 1}")
             if ":" not in self.coordinator:
@@ -116,11 +119,11 @@ def joined(options: Multihost, run_dir: Path) -> Iterator[Watch | None]:
             initialization_timeout=limit,
             heartbeat_timeout_seconds=limit,
         )
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError):
         watch.stop()
         raise UserError(
-            f"no pod was found ({str(error).splitlines()[0]}): start under SLURM, Open MPI or on a TPU pod, or give "
-            "--coordinator HOST:PORT --num-processes N --process-id I"
+            "no pod was found: start under SLURM, Open MPI or on a TPU pod, or give --coordinator HOST:PORT "
+            "--num-processes N --process-id I"
         ) from None
     try:
         watch.connected(jax.process_index(), jax.process_count())

@@ -166,7 +166,8 @@ def main(arguments: Sequence[str]) -> None:
     )
     if min(options.steps, options.batch_size - 1, options.layers) < 1 or options.learning_rate <= 0:
         raise UserError(
-            "expected --steps and --layers of at least 1, --batch-size of at least 2, --learning-rate above 0"
+            "expected --steps and --layers of at least 1, --batch-size of at least 2, --learning-rate above 0, got "
+            f"{options.steps}, {options.layers}, {options.batch_size}, {options.learning_rate}"
         )
     density = DENSITIES[options.density]
     flow = real_nvp_vectors(2, layers=options.layers)

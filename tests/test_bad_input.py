@@ -3,8 +3,12 @@
 Each row: what is wrong, what is done, and words that the error must hold: what came, or what to do.
 """
 
+import contextlib
 import dataclasses
+import io
 import json
+import re
+import tempfile
 from pathlib import Path
 
 import jax
@@ -14,6 +18,7 @@ import optax
 import pytest
 
 import nvpjax
+import tests.conftest  # noqa: F401 (before jax is used: its devices)
 from experiments import (
     command_line,
     compress,
@@ -67,6 +72,16 @@ def with_params_of(other, flow, x):
     return flow.forward(params, state, x)
 
 
+TABLE = Path(__file__).parent.parent / "docs" / "errors.md"
+LONGEST = 300
+HEAD = """# Wrong inputs, and what is said to them
+
+Made by `make errors` from `tests/test_bad_input.py`, which tries each of them. Library functions raise ValueError or
+TypeError; programs end with one line on stderr and exit code 2, and no file is lost or changed. RUN is a run directory.
+
+| wrong | what is said |
+|---|---|
+"""
 CHAIN = nvpjax.Chain((affine(), nvpjax.Reverse()))
 LIBRARY = {
     # shapes
@@ -179,13 +194,18 @@ def small_flow_variables():
     return small_flow().init(KEY, IMAGES[..., :1])
 
 
-@pytest.mark.parametrize("wrong", LIBRARY)
-def test_library(wrong):
-    do, words = LIBRARY[wrong]
+def library_error(wrong) -> str:
+    do, _ = LIBRARY[wrong]
     with pytest.raises((ValueError, TypeError)) as error:
         do()
-    said = str(error.value)
-    assert all(word in said for word in words), said
+    return str(error.value)
+
+
+@pytest.mark.parametrize("wrong", LIBRARY)
+def test_library(wrong):
+    said = library_error(wrong)
+    assert all(word in said for word in LIBRARY[wrong][1]), said
+    assert row(wrong, said) in TABLE.read_text(), f"make errors writes {TABLE.name} anew"
 
 
 DIGITS = all_configs()["digits"][1]
@@ -198,7 +218,7 @@ COMMANDS = {
     "unknown config": ((train, "cifar"), {}, ["cifar", "cifar10"]),
     "unknown option": ((train, "digits", "--bath-size", "4"), {}, ["bath-size", "--help"]),
     "words where a number is due": ((train, "digits", "--steps", "many"), {}, ["many"]),
-    "negative steps": ((train, "digits", "--steps", "-1"), {}, ["--steps -1", "out of range"]),
+    "negative steps": ((train, "digits", "--steps", "-1"), {}, ["--steps -1: expected at least 0"]),
     "batch of 0": ((train, "digits", "--batch-size", "0"), {}, ["--batch-size 0"]),
     "batch that the devices do not divide": (
         (train, "digits", "--batch-size", "6", "--run-dir", RUN),
@@ -289,19 +309,45 @@ def snapshot(folder: Path) -> dict:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("wrong", COMMANDS)
-def test_command(wrong, tmp_path, capsys):
-    (program, *arguments), files, words = COMMANDS[wrong]
+def command_error(wrong, folder: Path) -> str:
+    """What a program says on stderr. It ends with exit code 2, and no file is lost or changed."""
+    (program, *arguments), files, _ = COMMANDS[wrong]
     for name, content in files.items():
-        (tmp_path / name).write_text(content if isinstance(content, str) else json.dumps(content))
-    before = snapshot(tmp_path)
-    with pytest.raises(SystemExit) as ending:
-        command_line.run(program.main, [argument.replace(RUN, str(tmp_path)) for argument in arguments])
-    said = capsys.readouterr().err
-    assert ending.value.code == 2 and said.startswith("error: ") and said.count("\n") == 1, said
-    assert all(word in said for word in words), said
-    assert snapshot(tmp_path) == before
+        (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    before, said = snapshot(folder), io.StringIO()
+    with pytest.raises(SystemExit) as ending, contextlib.redirect_stderr(said):
+        command_line.run(program.main, [argument.replace(RUN, str(folder)) for argument in arguments])
+    assert ending.value.code == 2 and snapshot(folder) == before, said.getvalue()
+    return said.getvalue().replace(str(folder), RUN)
+
+
+@pytest.mark.parametrize("wrong", COMMANDS)
+def test_command(wrong, tmp_path):
+    said = command_error(wrong, tmp_path)
+    assert said.startswith("error: ") and said.count("\n") == 1, said
+    assert all(word in said for word in COMMANDS[wrong][2]), said
+    assert row(wrong, said) in TABLE.read_text(), f"make errors writes {TABLE.name} anew"
 
 
 def test_there_are_sixty():
     assert len(LIBRARY) + len(COMMANDS) >= 60
+
+
+def row(wrong, said) -> str:
+    """A line of the table in docs/. Long lists of choices are cut, and so is what depends on the system."""
+    said = re.sub("0x[0-9a-f]+", "0x…", " ".join(said.split())).replace("|", "\\|")
+    return f"| {wrong} | {said if len(said) <= LONGEST else said[:LONGEST] + ' …'} |\n"
+
+
+def main():
+    """Write the table: make errors."""
+    rows = [row(wrong, library_error(wrong)) for wrong in LIBRARY]
+    for wrong in COMMANDS:
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append(row(wrong, command_error(wrong, Path(folder))))
+    TABLE.write_text(HEAD + "".join(rows))
+    print(f"{len(rows)} wrong inputs and what is said to them: {TABLE}")
+
+
+if __name__ == "__main__":
+    main()
