@@ -122,10 +122,19 @@ def test_exit_codes_of_signals(capsys, number, code):
     assert ending.value.code == code and capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["_METADATA", "d/*"])
-def test_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(copy, calm, config, capsys, name):
+def cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def flip_a_bit(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 8]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("name, damage", [("_METADATA", cut), ("d/*", cut), ("d/*", flip_a_bit)])
+def test_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(copy, calm, config, capsys, name, damage):
     for damaged in (copy / "checkpoints" / str(STEPS) / "train_state").rglob(name):
-        damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
+        damaged.write_bytes(damage(damaged.read_bytes()))
         content = damaged.read_bytes()
     train.train(config, copy)
     said = capsys.readouterr()
