@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,10 +45,14 @@ class Checkpoints:
     Each holds the train state as arrays, and beside it the format and the position. Orbax writes atomically, and its
     storage carries checksums: a file that is missing, cut short or has a flipped bit is noticed when it is read. It is
     arrays and JSON, nothing that could run. In a pod all processes do all calls together.
+
+    With ``going_on`` what is damaged is moved to RUN_DIR/damaged where another checkpoint can be read: nothing is lost,
+    and nothing in the way.
     """
 
-    def __init__(self, run_dir: Path, keep: int = 2):
+    def __init__(self, run_dir: Path, keep: int = 2, *, going_on: bool = False):
         self._run_dir, self._directory = run_dir, (run_dir / "checkpoints").resolve()
+        self._check_scores(going_on)
 
         def score(metrics):
             return metrics["bits_per_dim"]
@@ -120,11 +125,7 @@ class Checkpoints:
             raise UserError(f"{error}: {advice}") from None
 
     def restore_latest(self, like: Any) -> tuple[int, Any, Position] | None:
-        """Read the latest checkpoint, or the one before where it is damaged; None where there are none.
-
-        What is damaged is moved to RUN_DIR/damaged: nothing is lost, and nothing in the way. Where nothing can be read,
-        nothing is moved.
-        """
+        """Read the latest checkpoint, or the one before where it is damaged; None where there are none."""
         damaged: list[Damaged] = []
         for step in reversed(self.steps()):
             try:
@@ -134,6 +135,7 @@ class Checkpoints:
             if pod.all_agree(found is not None):
                 for error in damaged:
                     self._move_aside(error, step)
+                self._manager.reload()
                 return step, *found
             damaged.append(trouble if found is None else Damaged(step, "another process of the pod cannot read it"))
         if damaged:
@@ -147,7 +149,21 @@ class Checkpoints:
             (self._directory / str(error.step)).rename(aside)
             print(f"{error}: moved to {aside}; going on from step {going_on_from}", file=sys.stderr, flush=True)
         pod.barrier(f"damaged {error.step}")
-        self._manager.reload()
+
+    def _check_scores(self, going_on: bool) -> None:
+        """Orbax reads the scores of all checkpoints at once, and fails for all where it cannot read one."""
+        damaged, good = [], []
+        for path in sorted(self._directory.glob("[0-9]*"), key=lambda path: path.name):
+            if path.name.isdigit() and (score := path / "metrics" / "metrics").exists():
+                try:
+                    float(json.loads(score.read_bytes())["bits_per_dim"])
+                    good.append(int(path.name))
+                except (ValueError, TypeError, KeyError) as error:
+                    damaged.append(Damaged(int(path.name), f"its score: {_first_line(error)}"))
+        if damaged and not (going_on and good):
+            raise UserError(f"{damaged[0]} under {self._run_dir}: move it away")
+        for error in damaged:
+            self._move_aside(error, max(good))
 
     def _restore(self, step: int, like: Any) -> tuple[Any, Position]:
         path = self._directory / str(step)

@@ -74,7 +74,7 @@ def train(
 
         # -------------------------------------------------------------- model: anew, or from the latest checkpoint
         interruption = stack.enter_context(Interruption())
-        checkpoints = stack.enter_context(Checkpoints(run_dir, keep))
+        checkpoints = stack.enter_context(Checkpoints(run_dir, keep, going_on=True))
 
         def position(step: int, evaluated: bool = True) -> Position:
             return Position(step * config.batch_size, jax.random.key_data(key).tolist(), evaluated)

@@ -131,16 +131,26 @@ def flip_a_bit(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 8]) + content[middle + 1 :]
 
 
-@pytest.mark.parametrize("name, damage", [("_METADATA", cut), ("d/*", cut), ("d/*", flip_a_bit)])
+@pytest.mark.parametrize(
+    "name, damage",
+    [
+        ("train_state/_METADATA", cut),
+        ("train_state/d/*", cut),
+        ("train_state/d/*", flip_a_bit),
+        ("contents/metadata", flip_a_bit),
+        ("metrics/metrics", cut),
+    ],
+)
 def test_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(copy, calm, config, capsys, name, damage):
-    for damaged in (copy / "checkpoints" / str(STEPS) / "train_state").rglob(name):
+    for damaged in (copy / "checkpoints" / str(STEPS)).glob(name):
         damaged.write_bytes(damage(damaged.read_bytes()))
         content = damaged.read_bytes()
     train.train(config, copy)
     said = capsys.readouterr()
     assert f"checkpoints/{STEPS} is damaged" in said.err and "going on from step 4" in said.err
     chex.assert_trees_all_equal(final_state(copy, config), final_state(calm, config))
-    assert next((copy / "damaged" / str(STEPS)).rglob(damaged.name)).read_bytes() == content
+    there = damaged.relative_to(copy / "checkpoints")
+    assert (copy / "damaged" / there).read_bytes() == content
 
 
 def test_where_all_checkpoints_are_damaged_nothing_is_moved(copy, config):
