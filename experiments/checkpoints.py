@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
+import shutil
 import sys
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +19,10 @@ from orbax.checkpoint import checkpoint_managers
 from experiments import pod
 from experiments.command_line import UserError
 
-FORMAT = 2
+FORMAT = 3
 """Of what is inside a checkpoint. Raise it with every change that an older program could not read."""
+REPLACED = "replaced"
+"""Under a run directory: a checkpoint while another one of the same step is being written."""
 
 
 class Damaged(UserError):
@@ -42,16 +47,19 @@ class Position(NamedTuple):
 class Checkpoints:
     """The checkpoints under RUN_DIR/checkpoints, one directory a step; use it in a ``with`` statement.
 
-    Each holds the train state as arrays, and beside it the format and the position. Orbax writes atomically, and its
-    storage carries checksums: a file that is missing, cut short or has a flipped bit is noticed when it is read. It is
-    arrays and JSON, nothing that could run. In a pod all processes do all calls together.
+    Each holds the train state as arrays, and beside it the format, the position and the score, with a checksum. Orbax
+    writes atomically, and its storage carries checksums: what is missing, cut short or has a flipped bit is noticed
+    when it is read. It is arrays and JSON, nothing that could run. In a pod all processes do all calls together.
 
-    With ``going_on`` what is damaged is moved to RUN_DIR/damaged where another checkpoint can be read: nothing is lost,
-    and nothing in the way.
+    With ``going_on``, for the one program that trains there, what an earlier one left unfinished is cleared, and what
+    is damaged is moved to RUN_DIR/damaged where another checkpoint can be read: nothing is lost, and nothing in the
+    way. Without it nothing is changed, so that reading is safe while a run goes on.
     """
 
     def __init__(self, run_dir: Path, keep: int = 2, *, going_on: bool = False):
         self._run_dir, self._directory = run_dir, (run_dir / "checkpoints").resolve()
+        if going_on:
+            self._bring_back()
         self._check_scores(going_on)
 
         def score(metrics):
@@ -65,7 +73,7 @@ class Checkpoints:
             ]
         )
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=policy, best_fn=score, best_mode="min", cleanup_tmp_directories=True
+            preservation_policy=policy, best_fn=score, best_mode="min", cleanup_tmp_directories=going_on
         )
         # Named, so that what a checkpoint holds can be asked for before it is read.
         handlers = {"train_state": ocp.StandardCheckpointHandler(), "contents": ocp.JsonCheckpointHandler()}
@@ -99,21 +107,35 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def best_step(self) -> int | None:
-        """The step with the lowest validation bits/dim."""
-        return self._manager.best_step()
+        """The step with the lowest validation bits/dim; None where none was evaluated."""
+        ranked = self._ranked()
+        return ranked[0] if ranked else None
 
-    def save(self, step: int, tree: Any, position: Position, bits_per_dim: float) -> None:
-        """Write ``tree``, arrays in host memory, in the background. ``bits_per_dim`` on validation images ranks it."""
-        contents = ocp.args.JsonSave({"format": FORMAT, **position._asdict()})
-        items = ocp.args.Composite(train_state=ocp.args.StandardSave(tree), contents=contents)
-        # A NaN would rank as best, and a checkpoint must be kept all the same.
-        score = bits_per_dim if np.isfinite(bits_per_dim) else float("inf")
+    def was_evaluated(self, step: int) -> bool:
+        return step in self._ranked()
+
+    def save(self, step: int, tree: Any, position: Position, bits_per_dim: float | None) -> None:
+        """Write ``tree``, arrays in host memory, in the background.
+
+        ``bits_per_dim`` on validation images ranks it; None, or a number that is not finite, never is the best.
+        """
+        score = bits_per_dim if bits_per_dim is not None and np.isfinite(bits_per_dim) else None
+        contents = _sealed({"format": FORMAT, **position._asdict(), "bits_per_dim": score})
+        items = ocp.args.Composite(train_state=ocp.args.StandardSave(tree), contents=ocp.args.JsonSave(contents))
+        metrics = {"bits_per_dim": float("inf") if score is None else score}
+        again = step in self._manager.all_steps()  # written by a signal, before the evaluation of this step
         try:
-            if step in self._manager.all_steps():  # written by a signal, before the evaluation of this step
-                self._manager.delete(step)
-            self._manager.save(step, args=items, metrics={"bits_per_dim": score})
+            if again:
+                self._put_aside(step)
+            self._manager.save(step, args=items, metrics=metrics)
+            if again:
+                self._manager.wait_until_finished()
         except Exception as error:
             raise self._not_written(error) from None
+        finally:
+            if again:
+                self._bring_back()
+        _give_back_memory()
 
     def restore(self, step: int, like: Any) -> Any:
         """Read the train state of ``step`` as numpy arrays in the structure of ``like`` (shapes and dtypes)."""
@@ -126,8 +148,16 @@ class Checkpoints:
 
     def restore_latest(self, like: Any) -> tuple[int, Any, Position] | None:
         """Read the latest checkpoint, or the one before where it is damaged; None where there are none."""
+        return self._first_that_can_be_read(self.steps()[::-1], like)
+
+    def restore_best(self, like: Any) -> tuple[int, Any] | None:
+        """Read the checkpoint with the best score, or the next where it is damaged; None where none was evaluated."""
+        found = self._first_that_can_be_read(self._ranked(), like)
+        return found and found[:2]
+
+    def _first_that_can_be_read(self, steps: list[int], like: Any) -> tuple[int, Any, Position] | None:
         damaged: list[Damaged] = []
-        for step in reversed(self.steps()):
+        for step in steps:
             try:
                 found = self._restore(step, like)
             except Damaged as error:
@@ -139,55 +169,96 @@ class Checkpoints:
                 return step, *found
             damaged.append(trouble if found is None else Damaged(step, "another process of the pod cannot read it"))
         if damaged:
-            raise UserError(f"{damaged[0]}, and none before it can be read: restore one from a copy, or start anew")
+            raise UserError(f"{damaged[0]}, and no other can be read: restore one from a copy, or start anew")
         return None
 
-    def _move_aside(self, error: Damaged, going_on_from: int) -> None:
+    def _ranked(self) -> list[int]:
+        """Steps that were evaluated, the best first."""
+        scores = {}
+        for step in self.steps():
+            with contextlib.suppress(UserError):
+                scores[step] = self._contents(step)["bits_per_dim"]
+        return sorted((step for step, score in scores.items() if score is not None), key=scores.get)
+
+    def _move_aside(self, error: Damaged, instead: int) -> None:
         if pod.is_first():
             aside = _free(self._run_dir / "damaged" / str(error.step))
             aside.parent.mkdir(exist_ok=True)
             (self._directory / str(error.step)).rename(aside)
-            print(f"{error}: moved to {aside}; going on from step {going_on_from}", file=sys.stderr, flush=True)
+            print(f"{error}: moved to {aside}; going on from step {instead}", file=sys.stderr, flush=True)
         pod.barrier(f"damaged {error.step}")
+
+    def _put_aside(self, step: int) -> None:
+        """Make room for another checkpoint of this step, without a moment in which there is none."""
+        if pod.is_first():
+            aside = self._run_dir / REPLACED / str(step)
+            aside.parent.mkdir(exist_ok=True)
+            (self._directory / str(step)).rename(aside)
+        pod.barrier(f"replaced {step}")
+        self._manager.reload()
+
+    def _bring_back(self) -> None:
+        """Undo ``_put_aside`` where the other checkpoint was not written, and clear what it left where it was."""
+        if pod.is_first():
+            for aside in (self._run_dir / REPLACED).glob("*"):
+                if (self._directory / aside.name).exists():
+                    shutil.rmtree(aside)
+                else:
+                    aside.rename(self._directory / aside.name)
+            with contextlib.suppress(OSError):
+                (self._run_dir / REPLACED).rmdir()
+        pod.barrier("brought back")
 
     def _check_scores(self, going_on: bool) -> None:
         """Orbax reads the scores of all checkpoints at once, and fails for all where it cannot read one."""
         damaged, good = [], []
-        for path in sorted(self._directory.glob("[0-9]*"), key=lambda path: path.name):
-            if path.name.isdigit() and (score := path / "metrics" / "metrics").exists():
+        for path in self._directory.glob("*"):
+            if path.name.isascii() and path.name.isdecimal() and (path / "train_state").exists():
                 try:
-                    float(json.loads(score.read_bytes())["bits_per_dim"])
+                    float(json.loads((path / "metrics" / "metrics").read_bytes())["bits_per_dim"])
                     good.append(int(path.name))
-                except (ValueError, TypeError, KeyError) as error:
+                except (OSError, ValueError, TypeError, KeyError) as error:
                     damaged.append(Damaged(int(path.name), f"its score: {_first_line(error)}"))
         if damaged and not (going_on and good):
             raise UserError(f"{damaged[0]} under {self._run_dir}: move it away")
         for error in damaged:
             self._move_aside(error, max(good))
 
-    def _restore(self, step: int, like: Any) -> tuple[Any, Position]:
-        path = self._directory / str(step)
-        like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
+    def _contents(self, step: int) -> dict[str, Any]:
         try:
             contents = self._restore_item(step, "contents", ocp.args.JsonRestore())
-            format_there = contents.pop("format")
+            format_there, sealed = contents["format"], contents == _sealed(contents)
+        except Exception as error:  # orbax and tensorstore raise many kinds for files that are missing or cut short
+            raise Damaged(step, _first_line(error)) from None
+        if not sealed and ("checksum" in contents or format_there == FORMAT):
+            raise Damaged(step, "the checksum of its contents is another")
+        if format_there != FORMAT:
+            raise UserError(
+                f"checkpoint {self._directory / str(step)} has format {format_there}, this program reads {FORMAT}: use "
+                "the version that wrote it, or start anew with another --run-dir"
+            )
+        return contents
+
+    def _restore(self, step: int, like: Any) -> tuple[Any, Position]:
+        like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
+        contents = self._contents(step)
+        try:
             there = self._manager.item_metadata(step)["train_state"]
             if there is None:
                 raise FileNotFoundError("the list of what is in it is missing")
             shapes = sorted(_shapes(there))
-        except Exception as error:  # orbax and tensorstore raise many kinds for files that are missing or cut short
-            raise Damaged(step, _first_line(error)) from None
-        if format_there != FORMAT:
-            raise UserError(
-                f"checkpoint {path} has format {format_there}, this program reads {FORMAT}: use the version that wrote "
-                "it, or start anew with another --run-dir"
-            )
-        if shapes != sorted(_shapes(like)):
-            raise UserError(f"checkpoint {path} is of another model than its config.json says: restore that file")
-        try:
-            return self._restore_item(step, "train_state", ocp.args.StandardRestore(like)), Position(**contents)
         except Exception as error:
             raise Damaged(step, _first_line(error)) from None
+        if shapes != sorted(_shapes(like)):
+            raise UserError(
+                f"checkpoint {self._directory / str(step)} is of another model than its config.json says: restore that "
+                "file"
+            )
+        try:
+            tree = self._restore_item(step, "train_state", ocp.args.StandardRestore(like))
+        except Exception as error:
+            raise Damaged(step, _first_line(error)) from None
+        return tree, Position(*(contents[name] for name in Position._fields))
 
     def _restore_item(self, step: int, name: str, arguments: Any) -> Any:
         return self._manager.restore(step, args=ocp.args.Composite(**{name: arguments}))[name]
@@ -199,6 +270,18 @@ class Checkpoints:
             f"checkpoint under {self._directory} could not be written ({_first_line(error)}); {kept}: make room there "
             "and start with the same command"
         )
+
+
+def _sealed(contents: dict[str, Any]) -> dict[str, Any]:
+    """The contents with their checksum."""
+    contents = {name: value for name, value in contents.items() if name != "checksum"}
+    return {**contents, "checksum": zlib.crc32(json.dumps(contents, sort_keys=True).encode())}
+
+
+def _give_back_memory() -> None:
+    """Ask glibc for what the threads that wrote have freed: it keeps half a MiB a checkpoint, and never enough."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _free(path: Path) -> Path:

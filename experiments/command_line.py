@@ -27,6 +27,9 @@ def run(program: Callable[[Sequence[str]], None], arguments: Sequence[str] | Non
     A ``UserError``, or a file that cannot be read or written: its line on stderr, exit code 2. SIGINT and SIGTERM: 130
     and 143.
     """
+    for stream in (sys.stdout, sys.stderr):  # a terminal that has no ± shall not end a run
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         program(sys.argv[1:] if arguments is None else arguments)
     except (UserError, OSError) as error:

@@ -16,8 +16,8 @@ from experiments.files import write_atomically
 
 FREE_TO_CHANGE = {"steps", "data_dir", "eval_every", "log_every", "published", "published_by"}
 """Fields that may differ when a run is taken up again: they name no other run."""
-BEFORE_CONFIG = {"processes", "config.json.tmp"}
-"""What a run directory may hold without a config.json: a pod's processes, what a killed program left of the file."""
+BEFORE_CONFIG = {"processes", "lock", "config.json.tmp"}
+"""What a run directory may hold without a config.json: a pod's processes, what a killed program left before it."""
 
 RANGES = {
     "above 0": (
@@ -26,13 +26,19 @@ RANGES = {
     ),
     "at least 0": (
         lambda value: 0 <= value < math.inf,
-        "steps blocks shifts warmup_steps final_learning_rate scale_penalty weight_decay measure_batches",
+        "final_learning_rate scale_penalty weight_decay",
     ),
+    "at least 0 and below 2³¹": (
+        lambda value: 0 <= value < 2**31,
+        "steps warmup_steps measure_batches eval_every log_every batch_size features blocks scales shifts",
+    ),
+    "at least 0 and below 2³²": (lambda value: 0 <= value < 2**32, "seed"),
     "above 0 and below 100": (lambda value: 0 < value < 100, "validation_percent"),
     "at least 0 and below 0.5": (lambda value: 0 <= value < 0.5, "alpha"),
     "at least 0 and below 1": (lambda value: 0 <= value < 1, "lag"),
 }
-PLAIN = {"int": int, "float": (int, float), "bool": bool, "str": str}
+PLAIN = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,), "int | None": (int, type(None))}
+"""What the JSON of a config may hold, by a field's type. Not by isinstance: true is an int there."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +142,17 @@ def from_json(values: Any) -> Config:
     if set(values) != set(fields):
         raise ValueError(f"fields {', '.join(sorted(set(fields) ^ set(values)))} are missing or not known")
     for name, field in fields.items():
-        if field.type in PLAIN and not isinstance(values[name], PLAIN[field.type]):
-            raise TypeError(f"{name}: expected {field.type}, got {values[name]!r}")
+        kind = field.type.removeprefix("tyro.conf.Suppress[").removesuffix("]")
+        if kind in PLAIN and type(values[name]) not in PLAIN[kind]:
+            raise TypeError(f"{name}: expected {kind}, got {values[name]!r}")
+    for name, number in {"image_shape": 3, "crop": 4}.items():
+        sides = values[name]
+        if not (name == "crop" and sides is None) and not (
+            type(sides) is list and len(sides) == number and all(type(side) is int and side >= 0 for side in sides)
+        ):
+            raise TypeError(f"{name}: expected {number} whole numbers, got {sides!r}")
+    if min(values["image_shape"]) < 1 or "\0" in values["data_dir"]:
+        raise ValueError(f"image_shape {values['image_shape']} or data_dir {values['data_dir']!r}")
     crop = tuple(values["crop"]) if values["crop"] else None
     shape = tuple(values["image_shape"])
     return Config(**{**values, "data_dir": Path(values["data_dir"]), "image_shape": shape, "crop": crop})
@@ -161,7 +176,9 @@ def check_run_directory(config: Config, run_dir: Path) -> None:
     """Refuse a directory that holds another run or other files. A new one, or this run's own, passes."""
     if (run_dir / "config.json").exists():
         old, new = to_json(read_config(run_dir)), to_json(config)
-        changed = [field for field in new if field not in FREE_TO_CHANGE and old[field] != new[field]]
+        # With lag, moments that an evaluation measured anew are part of what training goes on with.
+        free = FREE_TO_CHANGE - {"eval_every"} if config.lag else FREE_TO_CHANGE
+        changed = [field for field in new if field not in free and old[field] != new[field]]
         if changed:
             differences = ", ".join(f"{field} {old[field]} there, {new[field]} asked" for field in changed)
             advice = "choose another --run-dir, or the same options"

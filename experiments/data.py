@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
-import sys
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -33,9 +33,10 @@ def open_dataset(config: Config) -> tfds.core.DatasetBuilder:
     if config.dataset in EMBEDDED:
         module, name = EMBEDDED[config.dataset]
         builder_class = getattr(importlib.import_module(module), name)  # scikit-learn is needed for these sets alone
-        builder = builder_class(data_dir=config.data_dir, file_format="array_record")
         tfds.disable_progress_bar()
-        with contextlib.redirect_stdout(sys.stderr):  # tfds speaks of a download that there is not
+        # What tfds says of a download, which there is not, is dropped.
+        with _damage_told(config.data_dir / config.dataset), contextlib.redirect_stdout(io.StringIO()):
+            builder = builder_class(data_dir=config.data_dir, file_format="array_record")
             builder.download_and_prepare()
         return builder
     versions = sorted((config.data_dir / config.dataset).glob("*/dataset_info.json"))
@@ -46,7 +47,19 @@ def open_dataset(config: Config) -> tfds.core.DatasetBuilder:
             f"{config.data_dir / config.dataset}/VERSION/dataset_info.json; prepare it with tensorflow-datasets "
             "(file format array_record) or point --data-dir to where it lies"
         )
-    return tfds.builder_from_directory(versions[-1].parent)
+    with _damage_told(versions[-1]):
+        return tfds.builder_from_directory(versions[-1].parent)
+
+
+@contextlib.contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # protobuf, JSON, versions: many kinds
+        cause = str(error).strip().splitlines()[:1] or [type(error).__name__]
+        raise UserError(f"{path} cannot be read ({cause[0][:160]}): restore it, or prepare the set again") from None
 
 
 def load_images(config: Config, split: str, *, for_training: bool = False) -> Sequence[np.ndarray]:

@@ -30,10 +30,16 @@ def read_json_lines(path: Path) -> list[dict]:
     objects = []
     for number, line in enumerate(lines, 1):
         try:
-            objects.append(dict(json.loads(line)))
-        except (ValueError, TypeError):
+            objects.append(_object(json.loads(line)))
+        except (ValueError, RecursionError):
             if line.endswith(b"\n"):
                 raise UserError(
                     f"{path}, line {number}, is no JSON object: restore the file, or move it away"
                 ) from None
     return objects
+
+
+def _object(value) -> dict:
+    if not isinstance(value, dict):
+        raise ValueError("no object")
+    return value

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from experiments.command_line import UserError
 from experiments.metrics import MetricsLog
+from nvpjax.parallel import unreplicate
 
 
 class Health:
@@ -21,12 +22,21 @@ class Health:
     def __init__(self, levels: int, limit: int, say: Callable[[str], None], log: MetricsLog):
         self._limit, self._say, self._log = limit, say, log
         self._normal = math.log2(levels)
+        self._not_looked_at: tuple[int, dict] | None = None
         self._began = False
         self._exploded = False
 
-    def skipped(self, step: int, *, skipped_in_a_row: int, **_) -> None:
-        """Look at a step's metrics for whether it was taken."""
-        in_a_row = int(skipped_in_a_row)
+    def after(self, step: int, metrics: dict) -> None:
+        """Take a step's replicated metrics, and look at those of the step before: they are there by now."""
+        self.look()
+        self._not_looked_at = step, metrics
+
+    def look(self) -> None:
+        """Look at the metrics of the last step for whether it was taken."""
+        if self._not_looked_at is None:
+            return
+        (step, metrics), self._not_looked_at = self._not_looked_at, None
+        in_a_row = int(unreplicate(metrics["skipped_in_a_row"]))
         if not in_a_row:
             return
         self._say(

@@ -39,6 +39,9 @@ class Interruption:
         if self._number == signal.SIGINT == number:
             raise KeyboardInterrupt
         self._number = number
+        print(
+            f"{signal.Signals(number).name}: stopping after the step that is under way, with a checkpoint", flush=True
+        )
         if self._pod:
             os.kill(os.getpid(), signal.SIGTERM)
 

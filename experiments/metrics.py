@@ -15,16 +15,24 @@ from tensorboardX.summary import scalar
 from experiments.command_line import UserError
 from experiments.files import read_json_lines, write_atomically
 
+WRITTEN = {"bits_per_dim", "round_trip_error", "train_eval_gap", "training_seconds"}
+"""Of an evaluation, what other programs read."""
+
 
 class MetricsLog:
     """Writes ``{"step": …, "split": …, …}`` lines to RUN_DIR/metrics.jsonl, and TensorBoard events; use with ``with``.
 
-    A run that was killed and goes on from ``first_step`` drops the lines after that step: it writes them again.
+    A run that was killed and goes on from ``first_step`` drops the lines after that step: it writes them again. With
+    ``again`` the evaluation of that step is made again too.
     """
 
-    def __init__(self, run_dir: Path, first_step: int = 0):
+    def __init__(self, run_dir: Path, first_step: int = 0, *, again: bool = False):
         path = run_dir / "metrics.jsonl"
-        kept = [json.dumps(line) + "\n" for line in read_metrics(run_dir) if line["step"] <= first_step]
+
+        def stays(line):
+            return line["step"] < first_step + (not again or line["split"] != "validation")
+
+        kept = [json.dumps(line) + "\n" for line in read_metrics(run_dir) if stays(line)]
         write_atomically(path, "".join(kept))
         self._file = path.open("a", buffering=1)
         self._events = TensorBoardEvents(run_dir, first_step)
@@ -83,7 +91,13 @@ class NoLog:
 
 def read_metrics(run_dir: Path) -> list[dict]:
     """Give the lines of RUN_DIR/metrics.jsonl. A last line that a killed run left unfinished is passed over."""
-    return read_json_lines(run_dir / "metrics.jsonl")
+    path = run_dir / "metrics.jsonl"
+    lines = read_json_lines(path)
+    for number, line in enumerate(lines, 1):
+        named = type(line.get("step")) is int and isinstance(line.get("split"), str)
+        if not named or (line["split"] == "validation" and not WRITTEN.issubset(line)):
+            raise UserError(f"{path}, line {number}, is no line of metrics ({line}): restore the file, or move it away")
+    return lines
 
 
 def training_seconds(run_dir: Path, step: int) -> float:

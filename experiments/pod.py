@@ -154,7 +154,10 @@ def _place(options: Multihost) -> tuple[int | None, int | None]:
         return options.process_id, options.num_processes
     for index, total in LAUNCHERS.values():
         if index in os.environ:
-            return int(os.environ[index]), int(os.environ[total]) if total in os.environ else None
+            try:
+                return int(os.environ[index]), int(os.environ[total]) if total in os.environ else None
+            except ValueError:
+                raise UserError(f"expected numbers in {index} and {total}, got {os.environ[index]}") from None
     return None, None
 
 
@@ -191,9 +194,25 @@ class Watch(threading.Thread):
         self._ending = threading.Event()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            self._refuse_two()
             self._write()
         except OSError as error:
             raise UserError(f"{self._folder} cannot be written ({error.strerror}): choose another --run-dir") from None
+
+    def _refuse_two(self) -> None:
+        """Raise UserError where another process of this number is alive: a second pod would end the first."""
+        path = self._folder / f"{self._name}.json"
+        with contextlib.suppress(OSError, ValueError):
+            before, there = path.stat().st_mtime_ns, json.loads(path.read_text())
+            # Three looks of a process that is alive; of one that was killed the file may be as young as its last.
+            deadline = time.monotonic() + 3 * self._interval - max(0.0, time.time() - before / 1e9)
+            while not there["error"] and time.monotonic() < deadline:
+                time.sleep(0.1)
+                if path.stat().st_mtime_ns != before:
+                    raise UserError(
+                        f"process {self._name} of another pod is alive in {self._folder.parent} (host {there['host']}, "
+                        f"process {there['pid']}): wait until it has ended, or choose another --run-dir"
+                    )
 
     def connected(self, number: int, processes: int) -> None:
         (self._folder / f"{self._name}.json").unlink(missing_ok=True)
@@ -205,6 +224,10 @@ class Watch(threading.Thread):
     def step(self, step: int) -> None:
         """Tell that a step is done, and that the next one is due."""
         self._step, self._moved, self._busy = step, time.monotonic(), False
+
+    def begin(self, step: int) -> None:
+        """Tell from which step a run goes on; the first one compiles, so none is due yet."""
+        self._step = step
 
     def busy(self) -> None:
         """Tell that something else than steps comes, which takes as long as it takes."""

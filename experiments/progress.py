@@ -26,7 +26,7 @@ class TrainingProgress:
         self._started = self._last_line = time.monotonic()
         self._clock_start: float | None = None  # after the first step, which compiles
         self._clock_step = first_step
-        self._outside = self._waited = 0.0
+        self._outside = self._outside_before = self._waited = 0.0
         self._seconds_before = seconds_before
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -39,7 +39,8 @@ class TrainingProgress:
         )
         self._task = self._bar.add_task("compiling", total=config.steps, completed=first_step)
         begin = f"going on from step {first_step}" if first_step else "starting"
-        self.say(f"{config.name}: {begin}, to step {config.steps}, in {run_dir}; the first step compiles ...")
+        rest = "nothing left to train" if first_step == config.steps else "the first step compiles ..."
+        self.say(f"{config.name}: {begin}, to step {config.steps}, in {run_dir}; {rest}")
 
     def __enter__(self) -> TrainingProgress:
         self._bar.start()
@@ -57,8 +58,7 @@ class TrainingProgress:
         """Over this start of the run, without the first step and without evaluations. NaN before the second step."""
         if self._clock_start is None or self._step == self._clock_step:
             return float("nan")
-        seconds = time.monotonic() - self._clock_start - self._outside
-        return (self._step - self._clock_step) * self._config.batch_size / seconds
+        return (self._step - self._clock_step) * self._config.batch_size / self._seconds()
 
     def training_seconds(self) -> float:
         """Over all starts of the run, compilation included, evaluations left out."""
@@ -68,7 +68,8 @@ class TrainingProgress:
         """Tell that ``step`` is done."""
         self._step = step
         if self._clock_start is None:
-            self._clock_start, self._clock_step, self._waited = time.monotonic(), step, 0.0
+            self._clock_start, self._clock_step = time.monotonic(), step
+            self._waited, self._outside_before = 0.0, self._outside
             self._last_line = time.monotonic()
             return
         rate = self.images_per_second()
@@ -87,7 +88,11 @@ class TrainingProgress:
         """The share of training time that went into fetching batches, without the first step and evaluations."""
         if self._clock_start is None or self._step == self._clock_step:
             return float("nan")
-        return self._waited / (time.monotonic() - self._clock_start - self._outside)
+        return self._waited / self._seconds()
+
+    def _seconds(self) -> float:
+        """Since the clock started, without evaluations."""
+        return time.monotonic() - self._clock_start - (self._outside - self._outside_before)
 
     @contextlib.contextmanager
     def paused(self):
@@ -107,4 +112,5 @@ class TrainingProgress:
         seconds = time.monotonic() - self._started
         if self._step == self._first_step:
             return "nothing left to train"
-        return f"{self._step - self._first_step} steps in {seconds:.0f} s, {self.images_per_second():.0f} images/s"
+        rate = f"{self.images_per_second():.0f} images/s without compilation and evaluations"
+        return f"{self._step - self._first_step} steps in {seconds:.0f} s, {rate}"

@@ -17,6 +17,7 @@ def locked(run_dir: Path) -> Iterator[None]:
     """Hold RUN_DIR/lock. The system lets go of it when a process ends, however it ends."""
     path = run_dir / "lock"
     try:
+        run_dir.mkdir(parents=True, exist_ok=True)
         file = path.open("a+")
     except OSError as error:
         raise UserError(f"{run_dir} cannot be written ({error.strerror}): choose another --run-dir") from None

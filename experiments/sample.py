@@ -5,6 +5,7 @@ Usage: python -m experiments.sample RUN_DIR [--num 64] [--temperature 1.0] [--si
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +63,11 @@ def main(arguments: Sequence[str]) -> None:
     options = command_line.parse(
         lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.sample", description=__doc__)
     )
-    if options.num < 1 or options.temperature < 0:
-        raise UserError(f"expected --num >= 1 and --temperature >= 0, got {options.num} and {options.temperature}")
+    if not (0 < options.num < 2**31 and 0 <= options.temperature < math.inf and 0 <= options.seed < 2**32):
+        raise UserError(
+            "expected --num >= 1, --temperature >= 0 and a --seed of at least 0, below 2³², got "
+            f"{options.num}, {options.temperature} and {options.seed}"
+        )
     config, step, train_state = restore_run(options.run_dir, options.checkpoint)
     divisor = 2 ** (config.scales - 1)
     if options.size is not None and (options.size < 2 * divisor or options.size % divisor):

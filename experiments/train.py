@@ -69,8 +69,10 @@ def train(
             train_images = load_images(config, "train", for_training=True)
             validation_images = load_images(config, "validation")
             if pod.is_first():
-                open_run_directory(config, run_dir)
                 stack.enter_context(locked(run_dir))
+                check_run_directory(config, run_dir)  # again, now that no other program writes there
+                if not (run_dir / "config.json").exists():
+                    open_run_directory(config, run_dir)
 
         # -------------------------------------------------------------- model: anew, or from the latest checkpoint
         interruption = stack.enter_context(Interruption())
@@ -85,6 +87,13 @@ def train(
             raise UserError(
                 f"the checkpoint of step {first_step} is of another run: {there}, not {position(first_step)}"
             )
+        if config.steps < first_step:
+            raise UserError(
+                f"{run_dir} has trained {first_step} steps already: expected --steps {first_step} or more, got "
+                f"{config.steps}"
+            )
+        if pod.is_first():
+            open_run_directory(config, run_dir)  # what may change, such as the number of steps
         train_state = replicate(train_state)
 
         train_step, evaluators = parallel_train_step(build_train_step(config)), make_evaluators(config)
@@ -93,7 +102,9 @@ def train(
         # -------------------------------------------------------------- what people see
         seconds = training_seconds(run_dir, first_step)
         progress = TrainingProgress(config, first_step, run_dir, seconds, quiet=not pod.is_first())
-        log = stack.enter_context(MetricsLog(run_dir, first_step) if pod.is_first() else NoLog())
+        finished = first_step == config.steps
+        due = not there.evaluated or (finished and first_step > 0 and not checkpoints.was_evaluated(first_step))
+        log = stack.enter_context(MetricsLog(run_dir, first_step, again=due) if pod.is_first() else NoLog())
         health = Health(config.levels, max_skipped, progress.say, log)
         if pod.is_first():
             write_start(run_dir, first_step)
@@ -102,7 +113,9 @@ def train(
         validation = Validation(config, run_dir, key, train_images, validation_images, evaluators, *made)
 
         # -------------------------------------------------------------- steps
-        step, due, metrics = first_step, not there.evaluated, None
+        step = first_step
+        if watch:
+            watch.begin(first_step)
         try:
             with progress:
                 if due:
@@ -110,12 +123,10 @@ def train(
                         train_state = validation(step, train_state, position(step))
                 for step in range(first_step + 1, config.steps + 1):
                     due = step % config.eval_every == 0 or step == config.steps
-                    before = metrics
                     with progress.waiting():
                         batch = shard(next(batches), devices)
                     train_state, metrics = train_step(train_state, key, batch)
-                    if before:  # one step late, so that looking does not wait for the step that is under way
-                        health.skipped(step - 1, **unreplicate(before))
+                    health.after(step, metrics)
                     if due or step % config.log_every == 0 or step == first_step + 1:
                         values = {name: float(value) for name, value in unreplicate(metrics).items()}
                         health.loss(step, **values)
@@ -125,6 +136,7 @@ def train(
                             values["waiting_for_data"] = progress.waiting_for_data()
                         log.write(step, "train", **values)
                     if due:
+                        health.look()
                         with pod.no_step_due(watch):
                             train_state = validation(step, train_state, position(step))
                     interruption.check()
@@ -133,18 +145,19 @@ def train(
             checkpoints.wait()
 
             # ---------------------------------------------------------- the test images, once, with the best checkpoint
-            best_step = checkpoints.best_step()
-            if best_step is None:
+            best = checkpoints.restore_best(train_state_like(config))
+            if best is None:
                 raise UserError(f"nothing trained: --steps {config.steps}; ask for at least 1")
-            best = replicate(checkpoints.restore(best_step, train_state_like(config)))
+            best_step, best_state = best
             test_images = load_images(config, "test")
             with pod.no_step_due(watch):
                 result = evaluate_images(
-                    evaluators, best, test_images, config.batch_size, progress=interruption.between
+                    evaluators, replicate(best_state), test_images, config.batch_size, progress=interruption.between
                 )
         except Interrupted as interrupted:
+            health.look()
             if checkpoints.latest_step() != step:
-                checkpoints.save(step, unreplicate(train_state), position(step, evaluated=not due), float("inf"))
+                checkpoints.save(step, unreplicate(train_state), position(step, evaluated=not due), None)
             checkpoints.wait()
             raise Interrupted(
                 interrupted.number,

@@ -21,7 +21,11 @@ def restore_run(run_dir: Path, checkpoint: str) -> tuple[Config, int, TrainState
     with Checkpoints(run_dir) as checkpoints:
         step = checkpoints.best_step() if checkpoint == "best" else checkpoints.latest_step()
         if step is None:
-            raise UserError(f"{run_dir} holds no checkpoint yet: train for at least {config.eval_every} steps")
+            raise UserError(
+                f"{run_dir} holds no checkpoint that was evaluated yet: train for at least {config.eval_every} steps"
+                if checkpoint == "best"
+                else f"{run_dir} holds no checkpoint yet: train for at least {config.eval_every} steps"
+            )
         return config, step, checkpoints.restore(step, train_state_like(config))
 
 

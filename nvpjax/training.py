@@ -58,8 +58,9 @@ def make_train_step(
     inside pmap: gradients are averaged over devices in one collective, and since the flow's own statistics are those of
     the global batch (give the flow the same ``axis_name``), any number of devices computes the same step.
 
-    A step whose loss or gradient norm is not finite is skipped: parameters, state and optimiser stay as they were, and
-    ``TrainState`` counts it. Its metrics tell the loss as it was. How many are too many the caller says.
+    A step whose loss, gradient norm or norm of new parameters is not finite is skipped: parameters, state and optimiser
+    stay as they were, and ``TrainState`` counts it. Its metrics tell the loss as it was. How many are too
+    many the caller says.
 
     Shapes: images ``(batch, height, width, channels)``, whole pixels 0 … levels − 1 of an integer dtype; ``key`` is the
     run's and the same at every step. Metrics are scalars: ``loss`` (nats/image), ``bits_per_dim``, ``gradient_norm``,
@@ -81,7 +82,7 @@ def make_train_step(
         gradient_norm = optax.tree.norm(gradients)
         updates, optimizer_state = optimizer.update(gradients, train_state.optimizer_state, train_state.params)
         params = optax.apply_updates(train_state.params, updates)
-        good = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
+        good = jnp.isfinite(loss) & jnp.isfinite(gradient_norm) & jnp.isfinite(optax.tree.norm(params))
 
         def if_good(new, old):
             return jax.tree.map(lambda new_leaf, old_leaf: jnp.where(good, new_leaf, old_leaf), new, old)

@@ -32,6 +32,7 @@ from experiments.data import load_images
 from experiments.health import Health
 from experiments.metrics import MetricsLog, read_metrics
 from experiments.run_lock import locked
+from experiments.trained import restore_run
 
 # One process runs them all: they share a fixture and compiled programs.
 pytestmark = pytest.mark.xdist_group("faults")
@@ -110,6 +111,7 @@ def test_signal_leaves_a_checkpoint_and_the_run_goes_on_the_same(calm, config, t
     chex.assert_trees_all_equal(final_state(run_dir, config), final_state(calm, config))
     evaluations = [[line for line in read_metrics(path) if line["split"] == "validation"] for path in (run_dir, calm)]
     assert [line["bits_per_dim"] for line in evaluations[0]] == [line["bits_per_dim"] for line in evaluations[1]]
+    assert all(line.get("images_per_second", 1) > 0 for line in read_metrics(run_dir))
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -153,11 +155,59 @@ def test_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(copy, calm, 
     assert (copy / "damaged" / there).read_bytes() == content
 
 
+def test_contents_that_were_changed_are_damage(copy, calm, config, capsys):
+    path = copy / "checkpoints" / str(STEPS) / "contents" / "metadata"
+    contents = json.loads(path.read_text())
+    path.write_text(json.dumps({**contents, "bits_per_dim": 0.1}))  # it would be the best
+    train.train(config, copy)
+    assert "the checksum of its contents is another" in capsys.readouterr().err
+    chex.assert_trees_all_equal(final_state(copy, config), final_state(calm, config))
+
+
+def test_damaged_best_checkpoint_is_set_aside_for_the_next(copy, config, capsys):
+    with Checkpoints(copy) as saved:
+        best, *others = saved._ranked()
+    latest = Checkpoints(copy).latest_step()
+    assert others
+    for path in (copy / "checkpoints" / str(best) / "train_state").glob("d/*"):
+        path.write_bytes(cut(path.read_bytes()))
+    said = train.train(config, copy)
+    assert f"checkpoints/{best} is damaged" in capsys.readouterr().err
+    assert f"from step {best if best == latest else others[0]}" in said
+
+
+def test_reading_a_run_that_goes_on_changes_nothing_in_it(copy):
+    under_way = copy / "checkpoints" / "8.orbax-checkpoint-tmp"
+    under_way.mkdir()
+    before = sorted(copy.rglob("*"))
+    restore_run(copy, "latest")
+    assert sorted(copy.rglob("*")) == before
+
+
+def test_checkpoint_is_replaced_without_a_moment_in_which_there_is_none(copy, config, monkeypatch):
+    with Checkpoints(copy, going_on=True) as saved:
+        step, train_state, position = saved.restore_latest(train_state_like(config))
+
+        def full(*_, **__):
+            assert list((copy / checkpoints.REPLACED).iterdir())
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as context:
+            context.setattr(saved._manager, "save", full)
+            with pytest.raises(UserError, match="could not be written"):
+                saved.save(step, train_state, position, 1.0)
+    assert (copy / "checkpoints" / str(step) / "train_state").exists()
+    (copy / checkpoints.REPLACED).mkdir()  # as a kill in that moment leaves it
+    (copy / "checkpoints" / str(step)).rename(copy / checkpoints.REPLACED / str(step))
+    with Checkpoints(copy, going_on=True) as saved:
+        chex.assert_trees_all_equal(saved.restore_latest(train_state_like(config))[1], train_state)
+
+
 def test_where_all_checkpoints_are_damaged_nothing_is_moved(copy, config):
     for path in (copy / "checkpoints").glob("[0-9]*"):
         largest_file(path / "train_state").unlink()
     before = sorted(copy.rglob("*"))
-    with pytest.raises(UserError, match="none before it can be read"):
+    with pytest.raises(UserError, match="no other can be read"):
         train.train(config, copy)
     assert sorted(copy.rglob("*")) == before
 
@@ -166,7 +216,7 @@ def test_checkpoint_of_an_older_format_or_another_model_changes_nothing(copy, co
     before = sorted(copy.rglob("*"))
     with monkeypatch.context() as context:
         context.setattr(checkpoints, "FORMAT", checkpoints.FORMAT + 1)
-        with pytest.raises(UserError, match="has format 2, this program reads 3"):
+        with pytest.raises(UserError, match="has format 3, this program reads 4"):
             train.train(config, copy)
     with Checkpoints(copy) as saved, pytest.raises(UserError, match="of another model"):
         saved.restore_latest(train_state_like(dataclasses.replace(config, features=3)))
@@ -216,6 +266,42 @@ def test_second_run_in_a_run_directory_is_refused(copy, config):
         pass
 
 
+def test_refused_second_run_changes_nothing(copy, config):
+    before = (copy / "config.json").read_text()
+    with locked(copy), pytest.raises(UserError, match="is in use by process"):
+        train.train(dataclasses.replace(config, steps=99), copy)
+    assert (copy / "config.json").read_text() == before
+    with pytest.raises(UserError, match="has trained 6 steps already"):
+        train.train(dataclasses.replace(config, steps=5), copy)
+    assert (copy / "config.json").read_text() == before
+
+
+def test_last_step_is_looked_at_too_and_what_was_not_evaluated_is_not_the_best(copy, config, monkeypatch, capsys):
+    go_back(copy)
+    build = train.build_train_step
+
+    def stopped_after_one(config):
+        step = build(config)
+
+        def stopping(train_state, key, images):
+            jax.debug.callback(lambda: os.kill(os.getpid(), signal.SIGTERM))
+            after, metrics = step(train_state, key, images)
+            return after, {**metrics, "skipped_in_a_row": jnp.int32(1)}
+
+        return stopping
+
+    with monkeypatch.context() as context:
+        context.setattr(train, "build_train_step", stopped_after_one)
+        with pytest.raises(Interrupted):
+            train.train(config, copy)
+    assert "step 5: loss or gradients not finite" in capsys.readouterr().out
+    with Checkpoints(copy) as saved:
+        assert saved.latest_step() == 5 and not saved.was_evaluated(5)
+    line = train.train(dataclasses.replace(config, steps=5), copy)
+    evaluated = [line["step"] for line in read_metrics(copy) if line["split"] == "validation"]
+    assert evaluated == [2, 4, 5] and "nothing left to train" in line
+
+
 def test_steps_that_are_not_finite_are_skipped_and_too_many_end_the_run(copy, config, monkeypatch, capsys):
     go_back(copy)
     build = train.build_train_step
@@ -254,13 +340,15 @@ def test_loss_that_explodes_is_noticed_once(tmp_path):
 
 def test_line_that_is_no_json_is_refused_unless_it_is_an_unfinished_last_one(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    path.write_bytes(b'{"step": 1}\n{"st')
-    assert read_metrics(tmp_path) == [{"step": 1}]
-    for wrong in (b'{"step": 1}\n{"st\n{"step": 2}\n', b"\x80\x04\n", b"[1]\n"):
-        path.write_bytes(wrong)
-        with pytest.raises(UserError, match=r"line \d, is no JSON object"):
+    good = b'{"step": 1, "split": "train"}\n'
+    path.write_bytes(good + b'{"st')
+    assert read_metrics(tmp_path) == [{"step": 1, "split": "train"}]
+    no_metrics = b'{"step": 1, "split": "validation"}\n'
+    for wrong in (b'{"st\n', b"\x80\x04\n", b"[1]\n", b"[]\n", b"[" * 5000 + b"\n", b'{"step": 1}\n', no_metrics):
+        path.write_bytes(good + wrong + good)
+        with pytest.raises(UserError, match=r"line 2, is no (JSON object|line of metrics)"):
             MetricsLog(tmp_path)
-        assert path.read_bytes() == wrong
+        assert path.read_bytes() == good + wrong + good
 
 
 def test_clock_that_goes_backwards(copy, calm, config, monkeypatch):

@@ -108,6 +108,18 @@ def test_clock_of_this_machine_does_not_matter(watch, monkeypatch):
     assert watch.missing() == []
 
 
+def test_second_pod_is_refused_and_one_that_starts_after_a_kill_is_not(watch, tmp_path, monkeypatch):
+    monkeypatch.setattr(watch, "_interval", 0.1)
+    watch.start()
+    with pytest.raises(UserError, match="process 0 of another pod is alive"):
+        Watch(tmp_path, 0, 2, 1.0)
+    watch._ending.set()
+    watch.join()
+    begin = time.monotonic()
+    Watch(tmp_path, 0, 2, 1.0)
+    assert time.monotonic() - begin < 1
+
+
 def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
