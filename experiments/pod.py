@@ -129,6 +129,7 @@ def joined(options: Multihost, run_dir: Path) -> Iterator[Watch | None]:
         watch.connected(jax.process_index(), jax.process_count())
         print(f"process {jax.process_index()} of {jax.process_count()}: {jax.local_device_count()} devices", flush=True)
         _check_shared(run_dir)
+        _connect_devices()
         yield watch
     except Interrupted:  # all processes end, at the same step
         watch.finish()
@@ -159,6 +160,16 @@ def _place(options: Multihost) -> tuple[int | None, int | None]:
             except ValueError:
                 raise UserError(f"expected numbers in {index} and {total}, got {os.environ[index]}") from None
     return None, None
+
+
+def _connect_devices() -> None:
+    """Let all devices meet now, while all processes are here.
+
+    The CPU backend connects devices at their first collective, and waits 30 s for the others, no more: processes that
+    compile the first step for different times would miss each other.
+    """
+    ones = np.ones(jax.local_device_count(), np.float32)
+    jax.block_until_ready(jax.pmap(lambda one: jax.lax.psum(one, "devices"), "devices")(ones))
 
 
 def _check_shared(run_dir: Path) -> None:
