@@ -18,6 +18,7 @@ from nvpjax.multiscale import MultiScale
 from nvpjax.objectives import bits_per_dim, dequantize, variational_dequantize
 from nvpjax.parts import OnAxes, OnLeaf, Reshape
 from nvpjax.repeat import Repeat
+from nvpjax.reversible import Reversible
 
 __version__ = "0.1.0"
 
@@ -37,6 +38,7 @@ __all__ = [
     "OnLeaf",
     "Repeat",
     "Reshape",
+    "Reversible",
     "StandardNormal",
     "StatelessBijector",
     "Uniform",

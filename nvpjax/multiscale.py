@@ -53,7 +53,7 @@ class MultiScale(Bijector):
             params.append(scale_params)
             states.append(state)
             if len(params) < len(self.scales):
-                x, _ = _halves(scale.forward(scale_params, state, x, context)[0])
+                x, _ = halves(scale.forward(scale_params, state, x, context)[0])
         return tuple(params), tuple(states)
 
     def init_inverse(self, key, y, context=None):
@@ -78,7 +78,7 @@ class MultiScale(Bijector):
             total += log_det
             states.append(scale_state)
             if len(states) < len(self.scales):
-                x, z = _halves(x)
+                x, z = halves(x)
                 latents.append(z)
         return (*latents, x), total, tuple(states)
 
@@ -94,7 +94,8 @@ class MultiScale(Bijector):
         return h, total
 
 
-def _halves(h):
+def halves(h):
+    """Divide the channels: the half that goes on, and the finished latents."""
     channels = h.shape[-1]
     if channels % 2:
         raise ValueError(

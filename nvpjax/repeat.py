@@ -5,21 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
+from jax.extend.core import jaxprs_in_params
 
 from nvpjax.bijector import Bijector, zero_log_det
 
 
 @dataclass(frozen=True)
 class Repeat(Bijector):
-    """A bijector applied ``times`` times, each time with parameters of its own, as one ``lax.scan``.
+    """A bijector applied ``times`` times, each time with parameters of its own, as one loop.
 
         forward:  y = f_θₙ(… f_θ₂(f_θ₁(x))),     log_det = Σₖ log_detₖ
 
-    ``params`` and ``state`` are those of the bijector with a leading axis of ``times``. The program that is compiled
-    does not grow with ``times``. What alternates belongs inside: ``Repeat(Chain((coupling, other, Reverse())), 16)``.
+    ``params`` and ``state`` are those of the bijector with a leading axis of ``times``. What alternates belongs inside:
+    ``Repeat(Chain((coupling, other, Reverse())), 16)``.
 
-    On the CPU backend convolutions inside a scan run several times slower than outside: there, a ``Chain`` of
-    convolutional layers is the better choice.
+    ``scan=True`` makes the loop a ``lax.scan``: the program that is compiled does not grow with ``times``.
+    ``scan=False`` writes the layers out one after the other. Parameters are the same. By default layers are written out
+    on the CPU backend where they convolve (its compiler runs convolutions inside a loop 6 to 12 times slower, jax issue
+    12868), and scanned everywhere else.
 
     Errors: ValueError where the bijector changes the shape of events, or ``times`` < 1.
 
@@ -34,6 +38,7 @@ class Repeat(Bijector):
 
     bijector: Bijector
     times: int
+    scan: bool | None = None
 
     def __post_init__(self):
         if not isinstance(self.bijector, Bijector):
@@ -49,7 +54,7 @@ class Repeat(Bijector):
             self._check_shape(x, y)
             return y, (params, state)
 
-        return jax.lax.scan(layer, x, jax.random.split(key, self.times))[1]
+        return self.loop(layer, x, jax.random.split(key, self.times))[1]
 
     def init_inverse(self, key, y, context=None):
         def layer(y, key):
@@ -58,7 +63,7 @@ class Repeat(Bijector):
             self._check_shape(y, x)
             return x, (params, state)
 
-        return jax.lax.scan(layer, y, jax.random.split(key, self.times), reverse=True)[1]
+        return self.loop(layer, y, jax.random.split(key, self.times), reverse=True)[1]
 
     def forward(self, params, state, x, context=None, *, train=False):
         def layer(carry, variables):
@@ -66,7 +71,7 @@ class Repeat(Bijector):
             y, log_det, state = self.bijector.forward(*variables, x, context, train=train)
             return (y, total + log_det), state
 
-        (y, log_det), state = jax.lax.scan(layer, (x, zero_log_det(x)), (params, state), length=self.times)
+        (y, log_det), state = self.loop(layer, (x, zero_log_det(x)), (params, state))
         return y, log_det, state
 
     def inverse(self, params, state, y, context=None, *, train=False):
@@ -75,9 +80,22 @@ class Repeat(Bijector):
             x, log_det = self.bijector.inverse(*variables, y, context, train=train)
             return (x, total + log_det), None
 
-        start = (y, zero_log_det(y))
-        (x, log_det), _ = jax.lax.scan(layer, start, (params, state), length=self.times, reverse=True)
+        (x, log_det), _ = self.loop(layer, (y, zero_log_det(y)), (params, state), reverse=True)
         return x, log_det
+
+    def loop(self, layer, carry, variables, *, reverse=False):
+        """Go over the layers as ``lax.scan`` does: ``layer(carry, variables of one) -> (carry, output)``."""
+        scan = self.scan
+        if scan is None:
+            of_one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), variables)
+            scan = jax.default_backend() != "cpu" or not _convolves(jax.make_jaxpr(layer)(carry, of_one).jaxpr)
+        if scan:
+            return jax.lax.scan(layer, carry, variables, length=self.times, reverse=reverse)
+        outputs = [None] * self.times
+        for position in reversed(range(self.times)) if reverse else range(self.times):
+            of_one = jax.tree.map(lambda leaf, position=position: leaf[position], variables)
+            carry, outputs[position] = layer(carry, of_one)
+        return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)
 
     def _check_shape(self, before, after):
         before, after = jax.tree.map(lambda a: (a.shape, a.dtype), (before, after))
@@ -86,3 +104,13 @@ class Repeat(Bijector):
                 f"Repeat: expected a bijector that keeps shape and dtype of events, got {before} → {after} from "
                 f"{self.bijector!r}. Use Chain."
             )
+
+
+def _convolves(jaxpr) -> bool:
+    """Whether a convolution is in it, or in a function that it calls."""
+
+    def does(equation) -> bool:
+        inner = jaxprs_in_params(equation.params)
+        return equation.primitive.name == "conv_general_dilated" or any(map(_convolves, inner))
+
+    return any(map(does, jaxpr.eqns))

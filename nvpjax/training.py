@@ -16,6 +16,7 @@ from jax.flatten_util import ravel_pytree
 from nvpjax.bijector import PyTree
 from nvpjax.flow import Flow
 from nvpjax.objectives import bits_per_dim, dequantize, image_keys
+from nvpjax.reversible import error_places, with_places
 
 Metrics = dict[str, jax.Array]
 
@@ -64,7 +65,7 @@ def make_train_step(
 
     Shapes: images ``(batch, height, width, channels)``, whole pixels 0 … levels − 1 of an integer dtype; ``key`` is the
     run's and the same at every step. Metrics are scalars: ``loss`` (nats/image), ``bits_per_dim``, ``gradient_norm``,
-    ``skipped_in_a_row``.
+    ``skipped_in_a_row``, and with a ``Reversible`` inside the largest ``reconstruction_error`` of its backward pass.
 
     Reference: Real NVP, sec. 4.1.
     """
@@ -72,12 +73,14 @@ def make_train_step(
     def step(train_state: TrainState, key: jax.Array, images: jax.Array) -> tuple[TrainState, Metrics]:
         x = dequantize(_noise_keys(jax.random.fold_in(key, train_state.step), images, axis_name), images, levels)
 
-        def loss_function(params):
-            log_prob, state = flow.log_prob(params, train_state.state, x, train=True)
+        def loss_function(params, places):
+            log_prob, state = flow.log_prob(params, with_places(train_state.state, places), x, train=True)
             negative_log_likelihood = -jnp.mean(log_prob)
             return negative_log_likelihood + penalty(params), (negative_log_likelihood, state)
 
-        (loss, (nats, state)), gradients = jax.value_and_grad(loss_function, has_aux=True)(train_state.params)
+        value_and_grad = jax.value_and_grad(loss_function, argnums=(0, 1), has_aux=True)
+        arguments = (train_state.params, error_places(train_state.state))
+        (loss, (nats, state)), (gradients, errors) = value_and_grad(*arguments)
         loss, nats, gradients = _mean_over_devices((loss, nats, gradients), axis_name)
         gradient_norm = optax.tree.norm(gradients)
         updates, optimizer_state = optimizer.update(gradients, train_state.optimizer_state, train_state.params)
@@ -101,6 +104,9 @@ def make_train_step(
             "gradient_norm": gradient_norm,
             "skipped_in_a_row": new_train_state.skipped_in_a_row,
         }
+        if errors:
+            error = jnp.max(jnp.stack([jnp.max(error) for error in errors]))
+            metrics["reconstruction_error"] = error if axis_name is None else jax.lax.pmax(error, axis_name)
         return new_train_state, metrics
 
     return step

@@ -50,6 +50,7 @@ from nvpjax import (
     Repeat,
     Reshape,
     Reverse,
+    Reversible,
     Scale,
     Shift,
     Sigmoid,
@@ -221,6 +222,7 @@ ZOO: dict[str, Entry] = {
         Repeat(Chain((ActNorm(), LULinear())), 3), (2,), parallel=Repeat(Chain((ActNorm("devices"), LULinear())), 3)
     ),
     "inverse of repeat": Entry(Inverse(Repeat(Chain((ActNorm(), Triangular())), 2)), (2,)),
+    "reversible": Entry(Reversible(Repeat(Chain((vector_coupling(Affine()), BatchNorm(), Reverse())), 3)), (2,)),
     "on axes": Entry(OnAxes(Linear(), axes=(0,)), (2, 3)),
     "on axes, context": Entry(OnAxes(vector_coupling(Affine()), axes=(1,)), (3, 2), context=2),
     "on a leaf": Entry(OnLeaf(vector_coupling(Affine()), 1), ((1,), (2,))),

@@ -57,20 +57,24 @@ class Coupling(Bijector):
             )
         return {"transform": self.transform.init(key), "conditioner": params}, state
 
-    def _theta(self, params, state, passed, context, train):
-        theta, state = self.conditioner.apply(
-            params["conditioner"], state, self.mask.shown(passed), context, train=train
-        )
+    def theta(self, params, state, passed, context, *, train):
+        """What the conditioner says to the part that passes: ``(θ, state)``, from the conditioner's own params."""
+        theta, state = self.conditioner.apply(params, state, self.mask.shown(passed), context, train=train)
         return theta.astype(passed.dtype), state
 
-    def forward(self, params, state, x, context=None, *, train=False):
+    def given_theta(self, params, theta, x):
+        """Forward with θ at hand: ``(y, log_det)``, from the transform's own params."""
         passed, changed = self.mask.split(x)
-        theta, state = self._theta(params, state, passed, context, train)
-        y, log_derivative = self.transform.forward(params["transform"], theta, changed)
-        return self.mask.merge(passed, y), sum_over_event(self.mask.only_changed(log_derivative)), state
+        y, log_derivative = self.transform.forward(params, theta, changed)
+        return self.mask.merge(passed, y), sum_over_event(self.mask.only_changed(log_derivative))
+
+    def forward(self, params, state, x, context=None, *, train=False):
+        passed, _ = self.mask.split(x)
+        theta, state = self.theta(params["conditioner"], state, passed, context, train=train)
+        return *self.given_theta(params["transform"], theta, x), state
 
     def inverse(self, params, state, y, context=None, *, train=False):
         passed, changed = self.mask.split(y)
-        theta, _ = self._theta(params, state, passed, context, train)
+        theta, _ = self.theta(params["conditioner"], state, passed, context, train=train)
         x, log_derivative = self.transform.inverse(params["transform"], theta, changed)
         return self.mask.merge(passed, x), sum_over_event(self.mask.only_changed(log_derivative))

@@ -150,7 +150,12 @@ class Subject:
                 flat_y = ravel_pytree(y)[0]
                 return (flat_y, log_det[0]), flat_y
 
-            (jacobian, gradient), flat_y = jax.jacfwd(forward, has_aux=True)(flat_x)
+            try:
+                (jacobian, gradient), flat_y = jax.jacfwd(forward, has_aux=True)(flat_x)
+            except TypeError as error:
+                if "custom_vjp" not in str(error):
+                    raise
+                (jacobian, gradient), flat_y = jax.jacrev(forward, has_aux=True)(flat_x)
             return flat_y, jacobian, gradient
 
         return jax.jit(jax.vmap(example, in_axes=(None, None, 0, 0)))
