@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from experiments import pod
-from experiments.command_line import UserError
+from experiments.command_line import UserError, first_line
 
 FORMAT = 3
 """Of what is inside a checkpoint. Raise it with every change that an older program could not read."""
@@ -80,7 +80,7 @@ class Checkpoints:
         try:
             self._manager = ocp.CheckpointManager(self._directory, options=options, item_handlers=handlers)
         except (OSError, ValueError) as error:
-            raise UserError(f"checkpoints under {self._directory} cannot be read ({_first_line(error)})") from None
+            raise UserError(f"checkpoints under {self._directory} cannot be read ({first_line(error)})") from None
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -218,7 +218,7 @@ class Checkpoints:
                     float(json.loads((path / "metrics" / "metrics").read_bytes())["bits_per_dim"])
                     good.append(int(path.name))
                 except (OSError, ValueError, TypeError, KeyError) as error:
-                    damaged.append(Damaged(int(path.name), f"its score: {_first_line(error)}"))
+                    damaged.append(Damaged(int(path.name), f"its score: {first_line(error)}"))
         if damaged and not (going_on and good):
             raise UserError(f"{damaged[0]} under {self._run_dir}: move it away")
         for error in damaged:
@@ -229,7 +229,7 @@ class Checkpoints:
             contents = self._restore_item(step, "contents", ocp.args.JsonRestore())
             format_there, sealed = contents["format"], contents == _sealed(contents)
         except Exception as error:  # orbax and tensorstore raise many kinds for files that are missing or cut short
-            raise Damaged(step, _first_line(error)) from None
+            raise Damaged(step, first_line(error)) from None
         if not sealed and ("checksum" in contents or format_there == FORMAT):
             raise Damaged(step, "the checksum of its contents is another")
         if format_there != FORMAT:
@@ -248,7 +248,7 @@ class Checkpoints:
                 raise FileNotFoundError("the list of what is in it is missing")
             shapes = sorted(_shapes(there))
         except Exception as error:
-            raise Damaged(step, _first_line(error)) from None
+            raise Damaged(step, first_line(error)) from None
         if shapes != sorted(_shapes(like)):
             raise UserError(
                 f"checkpoint {self._directory / str(step)} is of another model than its config.json says: restore that "
@@ -257,7 +257,7 @@ class Checkpoints:
         try:
             tree = self._restore_item(step, "train_state", ocp.args.StandardRestore(like))
         except Exception as error:
-            raise Damaged(step, _first_line(error)) from None
+            raise Damaged(step, first_line(error)) from None
         return tree, Position(*(contents[name] for name in Position._fields))
 
     def _restore_item(self, step: int, name: str, arguments: Any) -> Any:
@@ -267,7 +267,7 @@ class Checkpoints:
         steps = [step for step in self.steps() if (self._directory / str(step)).exists()]
         kept = f"step {steps[-1]} is the last that is whole" if steps else "none was written before"
         return UserError(
-            f"checkpoint under {self._directory} could not be written ({_first_line(error)}); {kept}: make room there "
+            f"checkpoint under {self._directory} could not be written ({first_line(error)}); {kept}: make room there "
             "and start with the same command"
         )
 
@@ -299,8 +299,3 @@ def _shapes(tree: Any) -> list[tuple]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     named = ((jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves)
     return [(name, tuple(leaf.shape), str(leaf.dtype)) for name, leaf in named]
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:160]

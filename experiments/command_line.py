@@ -52,6 +52,12 @@ def in_one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
+def first_line(error: Exception) -> str:
+    """Of another library's error, what fits into a line of ours."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:160]
+
+
 def parse(read: Callable[[], Any]) -> Any:
     """Call a tyro parser; what it has to complain of, a box of several lines, becomes one ``UserError``."""
     complaint = io.StringIO()

@@ -20,17 +20,12 @@ BEFORE_CONFIG = {"processes", "lock", "config.json.tmp"}
 """What a run directory may hold without a config.json: a pod's processes, what a killed program left before it."""
 
 RANGES = {
-    "above 0": (
-        lambda value: 0 < value < math.inf,
-        "batch_size eval_every log_every scales features learning_rate gradient_clip",
-    ),
-    "at least 0": (
-        lambda value: 0 <= value < math.inf,
-        "final_learning_rate scale_penalty weight_decay",
-    ),
+    "above 0": (lambda value: 0 < value < math.inf, "learning_rate gradient_clip"),
+    "above 0 and below 2³¹": (lambda value: 0 < value < 2**31, "batch_size eval_every log_every scales features"),
+    "at least 0": (lambda value: 0 <= value < math.inf, "final_learning_rate scale_penalty weight_decay"),
     "at least 0 and below 2³¹": (
         lambda value: 0 <= value < 2**31,
-        "steps warmup_steps measure_batches eval_every log_every batch_size features blocks scales shifts",
+        "steps warmup_steps measure_batches blocks shifts",
     ),
     "at least 0 and below 2³²": (lambda value: 0 <= value < 2**32, "seed"),
     "above 0 and below 100": (lambda value: 0 < value < 100, "validation_percent"),

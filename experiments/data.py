@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from experiments import pod
-from experiments.command_line import UserError
+from experiments.command_line import UserError, first_line
 from experiments.config import Config
 from experiments.preprocessing import centre_crop, cut_and_resize, random_crop
 
@@ -55,11 +55,10 @@ def open_dataset(config: Config) -> tfds.core.DatasetBuilder:
 def _damage_told(path: Path) -> Iterator[None]:
     try:
         yield
-    except UserError:
+    except OSError:  # a folder that cannot be written is no damage
         raise
     except Exception as error:  # protobuf, JSON, versions: many kinds
-        cause = str(error).strip().splitlines()[:1] or [type(error).__name__]
-        raise UserError(f"{path} cannot be read ({cause[0][:160]}): restore it, or prepare the set again") from None
+        raise UserError(f"{path} cannot be read ({first_line(error)}): restore it, or prepare the set again") from None
 
 
 def load_images(config: Config, split: str, *, for_training: bool = False) -> Sequence[np.ndarray]:
@@ -116,15 +115,10 @@ class _Images:
         config = self._config
         try:
             image = self._source[index]["image"]
-        except (
-            RuntimeError,
-            ValueError,
-            IndexError,
-            OSError,
-        ) as error:  # cut short, flipped bits
+        except (RuntimeError, ValueError, IndexError, OSError) as error:  # cut short, flipped bits
             raise UserError(
                 f"{config.dataset} under {config.data_dir}: image {index} cannot be read "
-                f"({str(error).splitlines()[0][:160]}): restore the files of the set, or prepare it again"
+                f"({first_line(error)}): restore the files of the set, or prepare it again"
             ) from None
         if image.dtype == np.uint8:
             image = cut_and_resize(image, config)
