@@ -141,12 +141,10 @@ def joined(options: Multihost, run_dir: Path) -> Iterator[Watch | None]:
     watch.finish()
 
 
-@contextlib.contextmanager
-def no_step_due(watch: Watch | None) -> Iterator[None]:
-    """While something is done that is no step and takes as long as it takes, such as an evaluation."""
+def no_step_due(watch: Watch | None) -> None:
+    """Say that something comes that is no step and takes as long as it takes, such as an evaluation."""
     if watch:
         watch.busy()
-    yield
 
 
 def _place(options: Multihost) -> tuple[int | None, int | None]:
@@ -306,7 +304,8 @@ class Watch(threading.Thread):
 
     def collective_failed(self, error: Exception) -> None:
         """End this process after a collective has failed, once it is known who is gone; do not wait for the others."""
-        deadline = time.monotonic() + 2 * self._timeout
+        # Another that is gone is noticed by then. A failure of this process alone (full memory) ends it then too.
+        deadline = time.monotonic() + min(self.STALE, self._timeout / 2) + 3 * self._interval
         while time.monotonic() < deadline and not self.missing():
             time.sleep(min(1.0, self._interval))
         self._end(f"a collective failed ({str(error).splitlines()[0][:160]})", self.missing())

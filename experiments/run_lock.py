@@ -28,8 +28,9 @@ def locked(run_dir: Path) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "another process"
             raise UserError(f"{run_dir} is in use by {holder}: wait for it, or choose another --run-dir") from None
-        file.seek(0)
-        file.truncate()
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
+        try:
+            os.truncate(path, 0)
+            os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())  # at once, no buffer
+        except OSError as error:
+            raise UserError(f"{run_dir} cannot be written ({error.strerror}): choose another --run-dir") from None
         yield

@@ -119,8 +119,8 @@ def train(
         try:
             with progress:
                 if due:
-                    with pod.no_step_due(watch):
-                        train_state = validation(step, train_state, position(step))
+                    pod.no_step_due(watch)
+                    train_state = validation(step, train_state, position(step))
                 for step in range(first_step + 1, config.steps + 1):
                     due = step % config.eval_every == 0 or step == config.steps
                     with progress.waiting():
@@ -137,8 +137,8 @@ def train(
                         log.write(step, "train", **values)
                     if due:
                         health.look()
-                        with pod.no_step_due(watch):
-                            train_state = validation(step, train_state, position(step))
+                        pod.no_step_due(watch)
+                        train_state = validation(step, train_state, position(step))
                     interruption.check()
                     if watch:
                         watch.step(step)
@@ -150,10 +150,10 @@ def train(
                 raise UserError(f"nothing trained: --steps {config.steps}; ask for at least 1")
             best_step, best_state = best
             test_images = load_images(config, "test")
-            with pod.no_step_due(watch):
-                result = evaluate_images(
-                    evaluators, replicate(best_state), test_images, config.batch_size, progress=interruption.between
-                )
+            pod.no_step_due(watch)
+            result = evaluate_images(
+                evaluators, replicate(best_state), test_images, config.batch_size, progress=interruption.between
+            )
         except Interrupted as interrupted:
             health.look()
             if checkpoints.latest_step() != step:

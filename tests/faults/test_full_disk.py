@@ -58,7 +58,8 @@ def test_full_disk_ends_in_one_line_and_the_same_command_goes_on(disk, tmp_path,
     assert full.end() == 2, full.text()
     last = full.text().splitlines()[-1]
     # The library that writes checkpoints has threads that print errors of their own; none of ours may.
-    assert last.startswith("error: ") and str(ROOT / "experiments") not in full.text(), full.text()
+    assert last.startswith("error: ") and str(disk / "run") in last, full.text()
+    assert str(ROOT / "experiments") not in full.text(), full.text()
     print(f"{when}, {room} bytes left: {last}")
 
     (disk / "filler").unlink()
