@@ -19,7 +19,7 @@ from orbax.checkpoint import checkpoint_managers
 from experiments import pod
 from experiments.command_line import UserError, first_line
 
-FORMAT = 3
+FORMAT = 4
 """Of what is inside a checkpoint. Raise it with every change that an older program could not read."""
 REPLACED = "replaced"
 """Under a run directory: a checkpoint while another one of the same step is being written."""

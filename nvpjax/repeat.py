@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.extend.core import jaxprs_in_params
 
 from nvpjax.bijector import Bijector, zero_log_det
+from nvpjax.bijectors.masks import InTurns
 
 
 @dataclass(frozen=True)
@@ -17,15 +19,17 @@ class Repeat(Bijector):
 
         forward:  y = f_θₙ(… f_θ₂(f_θ₁(x))),     log_det = Σₖ log_detₖ
 
-    ``params`` and ``state`` are those of the bijector with a leading axis of ``times``. What alternates belongs inside:
-    ``Repeat(Chain((coupling, other, Reverse())), 16)``.
+    ``params`` and ``state`` are those of the bijector with a leading axis of ``times``. What alternates belongs inside
+    (``Repeat(Chain((coupling, other, Reverse())), 16)``), or, where it is the masks alone, ``alternate=True``
+    complements them at every second layer: layers 0, 2, 4, … have the masks as they are.
 
     ``scan=True`` makes the loop a ``lax.scan``: the program that is compiled does not grow with ``times``.
     ``scan=False`` writes the layers out one after the other. Parameters are the same. By default layers are written out
     on the CPU backend where they convolve (its compiler runs convolutions inside a loop 6 to 12 times slower, jax issue
     12868), and scanned everywhere else.
 
-    Errors: ValueError where the bijector changes the shape of events, or ``times`` < 1.
+    Errors: ValueError where the bijector changes the shape of events, ``times`` < 1, or with ``alternate`` a mask that
+    does not cut events into equal halves.
 
     >>> import jax, jax.numpy as jnp
     >>> from nvpjax import Chain, Repeat, Reverse, Triangular
@@ -39,6 +43,7 @@ class Repeat(Bijector):
     bijector: Bijector
     times: int
     scan: bool | None = None
+    alternate: bool = False
 
     def __post_init__(self):
         if not isinstance(self.bijector, Bijector):
@@ -48,54 +53,64 @@ class Repeat(Bijector):
 
     def init(self, key, x, context=None):
         # Layer after layer, not all at once: a layer that measures in init sees what the layers before it make of x.
-        def layer(x, key):
-            params, state = self.bijector.init(key, x, context)
-            y, _, _ = self.bijector.forward(params, state, x, context)
+        def layer(bijector, x, key):
+            params, state = bijector.init(key, x, context)
+            y, _, _ = bijector.forward(params, state, x, context)
             self._check_shape(x, y)
             return y, (params, state)
 
         return self.loop(layer, x, jax.random.split(key, self.times))[1]
 
     def init_inverse(self, key, y, context=None):
-        def layer(y, key):
-            params, state = self.bijector.init_inverse(key, y, context)
-            x, _ = self.bijector.inverse(params, state, y, context)
+        def layer(bijector, y, key):
+            params, state = bijector.init_inverse(key, y, context)
+            x, _ = bijector.inverse(params, state, y, context)
             self._check_shape(y, x)
             return x, (params, state)
 
         return self.loop(layer, y, jax.random.split(key, self.times), reverse=True)[1]
 
     def forward(self, params, state, x, context=None, *, train=False):
-        def layer(carry, variables):
+        def layer(bijector, carry, variables):
             x, total = carry
-            y, log_det, state = self.bijector.forward(*variables, x, context, train=train)
+            y, log_det, state = bijector.forward(*variables, x, context, train=train)
             return (y, total + log_det), state
 
         (y, log_det), state = self.loop(layer, (x, zero_log_det(x)), (params, state))
         return y, log_det, state
 
     def inverse(self, params, state, y, context=None, *, train=False):
-        def layer(carry, variables):
+        def layer(bijector, carry, variables):
             y, total = carry
-            x, log_det = self.bijector.inverse(*variables, y, context, train=train)
+            x, log_det = bijector.inverse(*variables, y, context, train=train)
             return (x, total + log_det), None
 
         (x, log_det), _ = self.loop(layer, (y, zero_log_det(y)), (params, state), reverse=True)
         return x, log_det
 
     def loop(self, layer, carry, variables, *, reverse=False):
-        """Go over the layers as ``lax.scan`` does: ``layer(carry, variables of one) -> (carry, output)``."""
+        """Go over the layers as ``lax.scan`` does: ``layer(bijector, carry, variables of one) -> (carry, output)``."""
+
+        def scanned(carry, numbered):
+            number, of_one = numbered
+            return layer(self._layer(number % 2 == 1), carry, of_one)
+
+        numbered = (jnp.arange(self.times), variables)
         scan = self.scan
         if scan is None:
-            of_one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), variables)
-            scan = jax.default_backend() != "cpu" or not _convolves(jax.make_jaxpr(layer)(carry, of_one).jaxpr)
+            of_one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), numbered)
+            scan = jax.default_backend() != "cpu" or not _convolves(jax.make_jaxpr(scanned)(carry, of_one).jaxpr)
         if scan:
-            return jax.lax.scan(layer, carry, variables, length=self.times, reverse=reverse)
-        outputs = [None] * self.times
-        for position in reversed(range(self.times)) if reverse else range(self.times):
-            of_one = jax.tree.map(lambda leaf, position=position: leaf[position], variables)
-            carry, outputs[position] = layer(carry, of_one)
+            return jax.lax.scan(scanned, carry, numbered, reverse=reverse)
+
+        written_out = jax.jit(lambda odd, carry, of_one: layer(self._layer(odd), carry, of_one), static_argnums=0)
+        of_each, outputs = _unstack(variables, self.times), [None] * self.times
+        for number in reversed(range(self.times)) if reverse else range(self.times):
+            carry, outputs[number] = written_out(number % 2 == 1, carry, of_each[number])  # equal layers: one trace
         return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)
+
+    def _layer(self, odd: bool | jax.Array) -> Bijector:
+        return _with_masks_in_turns(self.bijector, odd) if self.alternate else self.bijector
 
     def _check_shape(self, before, after):
         before, after = jax.tree.map(lambda a: (a.shape, a.dtype), (before, after))
@@ -104,6 +119,27 @@ class Repeat(Bijector):
                 f"Repeat: expected a bijector that keeps shape and dtype of events, got {before} → {after} from "
                 f"{self.bijector!r}. Use Chain."
             )
+
+
+def _unstack(tree, times: int) -> list:
+    """One tree a layer. By ``lax.split``, whose gradient is a concatenation; that of indexing is a sum over layers."""
+    leaves, structure = jax.tree.flatten(tree)
+    pieces = [[piece[0] for piece in jax.lax.split(leaf, (1,) * times)] for leaf in leaves]
+    return [structure.unflatten(of_one) for of_one in zip(*pieces)] if leaves else [tree] * times
+
+
+def _with_masks_in_turns(value: Any, complemented: bool | jax.Array) -> Any:
+    """The bijector with every mask in it complemented, where ``complemented`` is true."""
+    if hasattr(value, "complement"):
+        if isinstance(complemented, bool):
+            return value.complement() if complemented else value
+        return InTurns(value, value.complement(), complemented)
+    if isinstance(value, tuple):
+        return tuple(_with_masks_in_turns(entry, complemented) for entry in value)
+    if isinstance(value, Bijector):
+        own = {field.name: getattr(value, field.name) for field in fields(value)}
+        return replace(value, **{name: _with_masks_in_turns(entry, complemented) for name, entry in own.items()})
+    return value
 
 
 def _convolves(jaxpr) -> bool:

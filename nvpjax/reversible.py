@@ -112,7 +112,8 @@ def layers_between_stored(error: float, layers: int, *, bound: float = 1e-3, dty
         every = layers · log(bound / 10ε) / log(error / ε),     ε the dtype's rounding
 
     since errors grow by about the same factor a layer; the largest divisor of ``layers`` up to that, as a ``Repeat``
-    wants. An error that is no number counts as 1.
+    wants. An error that is no number counts as 1. Errors near 1 and above grow no more, and k comes out too large:
+    measure again with that k, and choose again from what comes out, with ``layers`` = k.
 
     >>> layers_between_stored(error=0.05, layers=64)
     32
@@ -323,9 +324,9 @@ def _(bijector: Repeat, run, params, state, x):
 
 
 def _walk_layers(bijector: Repeat, run: Run, inside: Run, params, state, x):
-    def layer(carry, variables):
+    def layer(bijector, carry, variables):
         x, total = carry
-        y, log_det, after, kept = walk(bijector.bijector, inside, *variables, x)
+        y, log_det, after, kept = walk(bijector, inside, *variables, x)
         return (y, total + log_det), (after, kept)
 
     (y, log_det), (after, kept) = bijector.loop(layer, (x, zero_log_det(x)), (params, state))
@@ -348,12 +349,12 @@ def _(bijector: Repeat, run, params, state, after, kept, y, cotangents):
 def _walk_layers_back(bijector: Repeat, run: Run, inside: Run, params, state, after, kept, y, cotangents) -> Back:
     of_input, of_layers = kept
 
-    def layer(carry, variables):
+    def layer(bijector, carry, variables):
         y, of_y, of_context, error = carry
         params, state, after, kept, of_after = variables
         of_after = _with_float0(of_after, after)
         layer_cotangents = Cotangents(of_y, cotangents.of_log_det, of_after)
-        back = walk_back(bijector.bijector, inside, params, state, after, kept, y, layer_cotangents)
+        back = walk_back(bijector, inside, params, state, after, kept, y, layer_cotangents)
         carry = (back.x, back.of_x, _sum(of_context, _without_float0(back.of_context)), jnp.maximum(error, back.error))
         return carry, (back.of_params, _without_float0(back.of_state))
 
@@ -368,7 +369,9 @@ def _walk_layers_back(bijector: Repeat, run: Run, inside: Run, params, state, af
 def _folded(bijector: Repeat, every: int) -> Repeat:
     if bijector.times % every:
         raise ValueError(f"Reversible: expected every to divide the {bijector.times} layers of a Repeat, got {every}.")
-    return replace(bijector, bijector=replace(bijector, times=every), times=bijector.times // every)
+    outer_alternates = bijector.alternate and every % 2 == 1
+    inner = replace(bijector, times=every)
+    return replace(bijector, bijector=inner, times=bijector.times // every, alternate=outer_alternates)
 
 
 def _fold(tree, every: int):

@@ -33,6 +33,7 @@ from experiments.health import Health
 from experiments.metrics import MetricsLog, read_metrics
 from experiments.run_lock import locked
 from experiments.trained import restore_run
+from nvpjax.reversible import ERROR
 
 # One process runs them all: they share a fixture and compiled programs.
 pytestmark = pytest.mark.xdist_group("faults")
@@ -216,7 +217,7 @@ def test_checkpoint_of_an_older_format_or_another_model_changes_nothing(copy, co
     before = sorted(copy.rglob("*"))
     with monkeypatch.context() as context:
         context.setattr(checkpoints, "FORMAT", checkpoints.FORMAT + 1)
-        with pytest.raises(UserError, match="has format 3, this program reads 4"):
+        with pytest.raises(UserError, match="has format 4, this program reads 5"):
             train.train(config, copy)
     with Checkpoints(copy) as saved, pytest.raises(UserError, match="of another model"):
         saved.restore_latest(train_state_like(dataclasses.replace(config, features=3)))
@@ -328,10 +329,24 @@ def test_steps_that_are_not_finite_are_skipped_and_too_many_end_the_run(copy, co
         assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(saved.restore(4, train_state_like(config))))
 
 
-def test_loss_that_explodes_is_noticed_once(tmp_path):
+def test_run_whose_layers_do_not_invert_ends_and_goes_on_with_their_inputs_stored(copy, config, capsys):
+    go_back(copy)
+    reversible = dataclasses.replace(config, steps=8, memory="reversible", reconstruction_bound=1e-12)
+    with pytest.raises(UserError, match=r"2 steps in a row up to step 6 could not .*Go on .* --memory checkpointed"):
+        train.train(reversible, copy, max_skipped=1)
+    assert "step 5: activations were rebuilt with a relative error of" in capsys.readouterr().out
+    faults = [line for line in read_metrics(copy) if line["split"] == "fault"]
+    assert [line["step"] for line in faults] == [5, 6] and all(1e-12 < line[ERROR] < 1e-3 for line in faults)
+    train.train(dataclasses.replace(config, steps=5, memory="checkpointed"), copy)
+    train.train(dataclasses.replace(reversible, steps=6, reconstruction_bound=1e-3), copy)
+    trained = {line["step"]: line for line in read_metrics(copy) if line["split"] == "train"}
+    assert ERROR not in trained[5] and trained[6][ERROR] < 1e-3
+
+
+def test_loss_that_explodes_is_noticed_once(config, tmp_path):
     said = []
     with MetricsLog(tmp_path) as log:
-        health = Health(256, 10, said.append, log)
+        health = Health(dataclasses.replace(config, levels=256), 10, said.append, log)
         for step, bits in enumerate([9.5, 4.0, 10.0, 11.0, 12.0, 4.0, 900.0]):
             health.loss(step, bits_per_dim=bits, loss=0.0)
     assert [re.match(r"step (\d): the loss explodes", line)[1] for line in said] == ["3", "6"]

@@ -21,6 +21,29 @@ def test_published_models_have_the_published_number_of_parameters(scales, featur
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == expected
 
 
+def test_loops_and_layers_written_out_are_the_same_model():
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.uniform(size=(4, 8, 8, 1)), jnp.float32)
+    flows = [nvpjax.real_nvp(1, features=3, blocks=2, scan=scan, learned_prior=True) for scan in (False, True)]
+    variables = [jax.jit(flow.init)(jax.random.key(0), x) for flow in flows]
+    jax.tree.map(np.testing.assert_array_equal, *variables)
+    params, state = variables[0]
+    params = moved_from_start(jax.random.key(1), params, 0.1)
+
+    def bits(flow):
+        def loss(params):
+            log_prob, after = flow.log_prob(params, state, x, train=True)
+            return -jnp.mean(log_prob) / 64, after
+
+        return jax.jit(jax.value_and_grad(loss, has_aux=True))
+
+    (written_out, after), gradients = bits(flows[0])(params)
+    (looped, after_loop), gradients_of_loop = bits(flows[1])(params)
+    np.testing.assert_allclose(written_out, looped, rtol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), after, after_loop)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), gradients, gradients_of_loop)
+
+
 def test_models_are_values():
     assert nvpjax.real_nvp(3) == nvpjax.real_nvp(3) and hash(nvpjax.real_nvp(3)) == hash(nvpjax.real_nvp(3))
     assert nvpjax.real_nvp(3) != nvpjax.real_nvp(3, learned_prior=True)

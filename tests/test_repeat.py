@@ -1,5 +1,6 @@
 """Depth by repetition, and acting on a part of an event, against loops and numpy."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import jax
@@ -12,6 +13,7 @@ from nvpjax import (
     BatchNorm,
     Chain,
     ChannelMask,
+    Checkerboard,
     Coupling,
     Exp,
     Linear,
@@ -25,7 +27,7 @@ from nvpjax import (
     StatelessBijector,
 )
 from nvpjax.bijector import zero_log_det
-from nvpjax.nets import MLP, FlaxConditioner
+from nvpjax.nets import MLP, FlaxConditioner, ResidualNet
 from nvpjax.testing import moved_from_start
 
 LAYER = Chain((Coupling(ChannelMask(), Affine(), FlaxConditioner(MLP((4,), 4))), BatchNorm(), Reverse()))
@@ -59,11 +61,58 @@ def test_repeat_is_the_chain_of_its_layers(train):
     equal(inverse(params, after, y, train=train), chain.inverse(layers[0], after_layers, y, train=train))
 
 
+MASK = Checkerboard()
+IMAGE_LAYER = Chain(
+    (
+        Coupling(MASK, Affine(), FlaxConditioner(ResidualNet(features=3, blocks=3, outputs=4, mask_channel=True))),
+        BatchNorm(MASK),
+    )
+)
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize(("layer", "event"), [(LAYER.bijectors[0], (4,)), (IMAGE_LAYER, (4, 4, 2))])
+@pytest.mark.parametrize("scan", [False, True])
+def test_masks_in_turns_are_a_chain_of_layers_with_complemented_masks(scan, layer, event, train):
+    times, x = 3, numbers(6, *event)
+    deep = Repeat(layer, times, scan, alternate=True)
+    params, state = jax.jit(deep.init)(jax.random.key(0), x)
+    params = moved_from_start(jax.random.key(1), params)
+
+    def complemented(layer):
+        if isinstance(layer, Chain):
+            return Chain(complemented(inner) for inner in layer.bijectors)
+        return dataclasses.replace(layer, mask=layer.mask.complement())
+
+    chain = Chain((layer, complemented(layer), layer))
+    layers = [tuple(jax.tree.map(lambda a, k=k: a[k], tree) for k in range(times)) for tree in (params, state)]
+
+    def loss(bijector):
+        def of_params(params, state):
+            y, log_det, after = bijector.forward(params, state, x, train=train)
+            return jnp.sum(jnp.sin(y)) + jnp.sum(log_det), (y, log_det, after)
+
+        return jax.jit(jax.value_and_grad(of_params, has_aux=True))
+
+    (_, (y, log_det, after)), gradients = loss(deep)(params, state)
+    (_, (expected_y, expected_log_det, after_layers)), gradients_of_layers = loss(chain)(*layers)
+    equal((y, log_det), (expected_y, expected_log_det))
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *zip(after_layers, gradients_of_layers))
+    equal((after, gradients), stacked)
+    equal(deep.inverse(params, after, y, train=train)[0], x)
+
+
+def test_masks_that_do_not_halve_cannot_take_turns():
+    coupling = Coupling(ChannelMask(), Affine(), FlaxConditioner(MLP((4,), 6)))
+    with pytest.raises(ValueError, match=r"ChannelMask.*take turns with its complement.*even number of entries"):
+        Repeat(coupling, 2, alternate=True).init(jax.random.key(0), numbers(2, 5))
+
+
 def test_programs_do_not_grow_with_the_number_of_layers():
     x = jnp.zeros((2, 4))
 
     def lines(times):
-        deep = Repeat(LAYER, times)
+        deep = Repeat(LAYER, times, alternate=True)
         params, state = jax.eval_shape(deep.init, jax.random.key(0), x)
 
         def loss(params, state, x):

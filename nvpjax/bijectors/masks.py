@@ -221,6 +221,42 @@ class NoMask:
         return passed
 
 
+@dataclass(frozen=True)
+class InTurns:
+    """A mask or its complement, whichever a number on the device says: what a loop over layers in turns uses inside.
+
+    Errors: ValueError where the two cut events differently: entries that pass must be as many as those that change.
+    """
+
+    mask: Mask
+    other: Mask
+    choose_other: jax.Array
+
+    def complement(self) -> InTurns:
+        return InTurns(self.other, self.mask, self.choose_other)
+
+    def split(self, x):
+        return self._choose(self.mask.split(x), self.other.split(x))
+
+    def merge(self, passed, changed):
+        return self._choose(self.mask.merge(passed, changed), self.other.merge(passed, changed))
+
+    def only_changed(self, a):
+        return self._choose(self.mask.only_changed(a), self.other.only_changed(a))
+
+    def shown(self, passed):
+        return self._choose(self.mask.shown(passed), self.other.shown(passed))
+
+    def _choose(self, of_mask, of_other):
+        shapes, other_shapes = jax.tree.map(jnp.shape, (of_mask, of_other))
+        if shapes != other_shapes:
+            raise ValueError(
+                f"{self.mask}: expected to take turns with its complement, but they cut events into {shapes} and "
+                f"{other_shapes}. Use an even number of entries, or a Chain of layers."
+            )
+        return jax.tree.map(lambda a, b: jnp.where(self.choose_other, b, a), of_mask, of_other)
+
+
 def _split_entries(x, passes: np.ndarray):
     return x[..., np.flatnonzero(passes)], x[..., np.flatnonzero(~passes)]
 

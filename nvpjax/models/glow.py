@@ -15,6 +15,7 @@ from nvpjax.distributions import DiagonalNormal
 from nvpjax.flow import Flow
 from nvpjax.multiscale import MultiScale
 from nvpjax.nets import ConvolutionNet, FlaxConditioner
+from nvpjax.repeat import Repeat
 
 
 def glow(channels: int, *, levels: int = 3, steps: int = 32, features: int = 512, axis_name: str | None = None) -> Flow:
@@ -62,7 +63,7 @@ def glow(channels: int, *, levels: int = 3, steps: int = 32, features: int = 512
     def level(number: int) -> Chain:
         inner = 4 * channels * 2**number
         last = number == levels - 1
-        return Chain((Squeeze(), *(step(inner) for _ in range(steps)), *(() if last else (prior(inner),))))
+        return Chain((Squeeze(), Repeat(step(inner), steps), *(() if last else (prior(inner),))))
 
     scales = MultiScale(level(number) for number in range(levels))
     return Flow(Chain((FixedAffine(shift=-0.5), scales)), DiagonalNormal())

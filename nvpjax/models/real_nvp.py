@@ -15,6 +15,7 @@ from nvpjax.distributions import StandardNormal
 from nvpjax.flow import Flow
 from nvpjax.multiscale import MultiScale
 from nvpjax.nets import FlaxConditioner, ResidualNet
+from nvpjax.repeat import Repeat
 
 
 def real_nvp(
@@ -27,6 +28,7 @@ def real_nvp(
     learned_prior: bool = False,
     lag: float = 0.0,
     axis_name: str | None = None,
+    scan: bool | None = None,
 ) -> Flow:
     """Real NVP for images with values in [0, 1], as the authors' program builds it.
 
@@ -46,6 +48,8 @@ def real_nvp(
             the half h that goes on.
         lag: of the batch normalisations between couplings; see ``BatchNorm``. The paper uses it for CIFAR-10.
         axis_name: the pmap axis, so that all moments are the global batch's.
+        scan: whether couplings in turns, and the blocks of their networks, are loops; see ``Repeat``. Parameters are
+            the same.
 
     Shapes: x ``(batch, height, width, channels)``; latents a tuple of L arrays, finest first.
 
@@ -66,40 +70,41 @@ def real_nvp(
             f"channels={channels}, scales={scales}, features={features}, blocks={blocks}."
         )
 
-    def checkerboard_coupling(mask: Checkerboard, channels: int, features: int) -> Chain:
-        network = ResidualNet(features, blocks, outputs=2 * channels, mask_channel=True, axis_name=axis_name)
-        coupling = Coupling(mask, Affine(TanhBound(initial_scale=0.0)), FlaxConditioner(network))
-        return Chain((coupling, BatchNorm(mask, lag=lag, axis_name=axis_name)))
+    def residual_net(features: int, outputs: int, mask_channel: bool = False) -> FlaxConditioner:
+        return FlaxConditioner(ResidualNet(features, blocks, outputs, mask_channel, axis_name, scan))
 
-    def channel_coupling(mask: ChannelMask, channels: int, features: int) -> Chain:
-        network = ResidualNet(features, blocks, outputs=channels, axis_name=axis_name)
-        coupling = Coupling(mask, Affine(TanhBound(initial_scale=1.0)), FlaxConditioner(network))
-        return Chain((coupling, BatchNorm(mask, lag=lag, axis_name=axis_name)))
+    # The paper's text begins with the odd positions; the authors' program, followed here, with the even ones.
+    def checkerboard_couplings(times: int, channels: int, features: int) -> Repeat:
+        mask = Checkerboard(passes="even")
+        network = residual_net(features, outputs=2 * channels, mask_channel=True)
+        coupling = Coupling(mask, Affine(TanhBound(initial_scale=0.0)), network)
+        layer = Chain((coupling, BatchNorm(mask, lag=lag, axis_name=axis_name)))
+        return Repeat(layer, times, scan, alternate=True)
+
+    def channel_couplings(times: int, channels: int, features: int) -> Repeat:
+        mask = ChannelMask(passes="first")
+        network = residual_net(features, outputs=channels)
+        coupling = Coupling(mask, Affine(TanhBound(initial_scale=1.0)), network)
+        layer = Chain((coupling, BatchNorm(mask, lag=lag, axis_name=axis_name)))
+        return Repeat(layer, times, scan, alternate=True)
 
     def prior(channels: int, features: int) -> Coupling:
         """ẑ = (z − μ(h)) / σ(h): a coupling in which h, the half that goes on, conditions."""
-        network = ResidualNet(features, blocks, outputs=channels, axis_name=axis_name)
-        return Coupling(ChannelMask(passes="first"), Affine(TanhBound(initial_scale=1.0)), FlaxConditioner(network))
+        network = residual_net(features, outputs=channels)
+        return Coupling(ChannelMask(passes="first"), Affine(TanhBound(initial_scale=1.0)), network)
 
     def scale(channels: int, features: int) -> Chain:
-        # The paper's text begins with the odd positions; the authors' program, followed here, with the even ones.
-        board, half = Checkerboard(passes="even"), ChannelMask(passes="first")
         return Chain(
             (
-                *(checkerboard_coupling(b, channels, features) for b in (board, board.complement(), board)),
+                checkerboard_couplings(3, channels, features),
                 Squeeze(),
-                *(channel_coupling(b, 4 * channels, 2 * features) for b in (half, half.complement(), half)),
+                channel_couplings(3, 4 * channels, 2 * features),
                 Inverse(Squeeze()),
                 OrderedSqueeze(),
                 *([prior(4 * channels, 2 * features)] if learned_prior else []),
             )
         )
 
-    def last_scale(channels: int, features: int) -> Chain:
-        board = Checkerboard(passes="even")
-        masks = (board, board.complement(), board, board.complement())
-        return Chain(checkerboard_coupling(b, channels, features) for b in masks)
-
     levels: list[Bijector] = [scale(channels * 2**level, features * 2**level) for level in range(scales - 1)]
-    levels.append(last_scale(channels * 2 ** (scales - 1), features * 2 ** (scales - 1)))
+    levels.append(checkerboard_couplings(4, channels * 2 ** (scales - 1), features * 2 ** (scales - 1)))
     return Flow(Chain((Logit(alpha), MultiScale(levels))), StandardNormal())

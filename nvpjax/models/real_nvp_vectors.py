@@ -13,6 +13,7 @@ from nvpjax.chain import Chain
 from nvpjax.distributions import StandardNormal
 from nvpjax.flow import Flow
 from nvpjax.nets import MLP, FlaxConditioner
+from nvpjax.repeat import Repeat
 
 
 def real_nvp_vectors(
@@ -25,7 +26,8 @@ def real_nvp_vectors(
     Args: ``layers``: couplings. ``hidden``: widths of each coupling's dense network. ``axis_name``: the pmap axis, so
     that all moments are the global batch's.
 
-    Shapes: x and latents ``(batch, entries)``. Errors: ValueError for fewer than two entries or no layer.
+    Shapes: x and latents ``(batch, entries)``. Where the halves are equal, layers are one ``Repeat``.
+    Errors: ValueError for fewer than two entries or no layer.
 
     Reference: Real NVP, sec. 3.2 and 3.7, fig. 1 (a flow of the plane).
 
@@ -47,5 +49,7 @@ def real_nvp_vectors(
         )
 
     first, second = entries // 2, entries - entries // 2
+    if first == second:
+        return Flow(Repeat(layer(ChannelMask("first"), second), layers, alternate=True), StandardNormal())
     pair = (layer(ChannelMask("first"), second), layer(ChannelMask("second"), first))
     return Flow(Chain(pair[index % 2] for index in range(layers)), StandardNormal())
