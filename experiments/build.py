@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import optax
 
 from experiments.config import Config
-from nvpjax import Flow, real_nvp
+from nvpjax import Checkpointed, Flow, Reversible, real_nvp
 from nvpjax.objectives import sum_of_squares
 from nvpjax.parallel import AXIS
+from nvpjax.reversible import ERROR
 from nvpjax.training import TrainState, create_train_state, make_measure_step, make_train_step
 
 
@@ -48,7 +49,25 @@ def build_train_step(config: Config, axis_name: str | None = AXIS) -> Callable:
         return config.scale_penalty * sum_of_squares(params, names=("scale",))
 
     flow, optimizer = build_flow(config, axis_name), build_optimizer(config)
-    return make_train_step(flow, optimizer, levels=config.levels, penalty=penalty, axis_name=axis_name)
+    options = {"levels": config.levels, "penalty": penalty, "axis_name": axis_name}
+    match config.memory:
+        case "checkpointed":
+            flow = Flow(Checkpointed(flow.bijector), flow.base)
+        case "reversible":
+            flow = Flow(Reversible(flow.bijector, bound=config.reconstruction_bound), flow.base)
+            return _with_plain_state(make_train_step(flow, optimizer, **options))
+    return make_train_step(flow, optimizer, **options)
+
+
+def _with_plain_state(reversible_step: Callable) -> Callable:
+    """The step of a ``Reversible`` on a train state of the plain flow: a run may change from one to the other."""
+
+    def step(train_state: TrainState, key, images):
+        state = {"bijector": train_state.state, ERROR: jnp.float32(0)}
+        train_state, metrics = reversible_step(train_state._replace(state=state), key, images)
+        return train_state._replace(state=train_state.state["bijector"]), metrics
+
+    return step
 
 
 def build_measure_step(config: Config) -> Callable:

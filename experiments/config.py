@@ -7,20 +7,22 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import tyro
 
 from experiments.command_line import UserError
 from experiments.files import write_atomically
 
-FREE_TO_CHANGE = {"steps", "data_dir", "eval_every", "log_every", "published", "published_by"}
+FREE_TO_CHANGE = {
+    *("steps", "data_dir", "eval_every", "log_every", "memory", "reconstruction_bound", "published", "published_by"),
+}
 """Fields that may differ when a run is taken up again: they name no other run."""
 BEFORE_CONFIG = {"processes", "lock", "config.json.tmp"}
 """What a run directory may hold without a config.json: a pod's processes, what a killed program left before it."""
 
 RANGES = {
-    "above 0": (lambda value: 0 < value < math.inf, "learning_rate gradient_clip"),
+    "above 0": (lambda value: 0 < value < math.inf, "learning_rate gradient_clip reconstruction_bound"),
     "above 0 and below 2³¹": (lambda value: 0 < value < 2**31, "batch_size eval_every log_every scales features"),
     "at least 0": (lambda value: 0 <= value < math.inf, "final_learning_rate scale_penalty weight_decay"),
     "at least 0 and below 2³¹": (
@@ -34,6 +36,9 @@ RANGES = {
 }
 PLAIN = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,), "int | None": (int, type(None))}
 """What the JSON of a config may hold, by a field's type. Not by isinstance: true is an int there."""
+
+
+Memory = Literal["stored", "checkpointed", "reversible"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,12 @@ class Config:
     lag: float = 0.0
     """Weight of running averages in training's batch normalisation (the paper's eq. 20 and 21)."""
 
+    memory: Memory = "stored"
+    """What the backward pass goes back by: activations that are stored, layers' inputs alone (checkpointed), or the
+    inverse of every layer (reversible). Ever less memory, ever more arithmetic; the same gradients up to rounding."""
+    reconstruction_bound: float = 1e-3
+    """With --memory reversible: the relative error of what is rebuilt above which a step is skipped."""
+
     batch_size: int = 64
     """Images a step, over all devices."""
     steps: int = 100_000
@@ -113,6 +124,8 @@ class Config:
             for field in fields.split()
             if not good(getattr(self, field))
         ]
+        if self.memory not in get_args(Memory):
+            wrong.append(f"--memory {self.memory}: expected one of {', '.join(get_args(Memory))}")
         if wrong:
             raise UserError(f"{'; '.join(wrong)}; --help shows what each option means and its default")
         height, width, _ = self.image_shape

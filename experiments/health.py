@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable
 
 from experiments.command_line import UserError
+from experiments.config import Config
 from experiments.metrics import MetricsLog
 from nvpjax.parallel import unreplicate
+from nvpjax.reversible import ERROR
 
 
 class Health:
@@ -19,9 +21,10 @@ class Health:
     MARGIN = 1.0
     """Bits/dim above the worst of what is normal: where a run began, and log₂ levels, which knowing nothing costs."""
 
-    def __init__(self, levels: int, limit: int, say: Callable[[str], None], log: MetricsLog):
+    def __init__(self, config: Config, limit: int, say: Callable[[str], None], log: MetricsLog):
         self._limit, self._say, self._log = limit, say, log
-        self._normal = math.log2(levels)
+        self._bound = config.reconstruction_bound
+        self._normal = math.log2(config.levels)
         self._not_looked_at: tuple[int, dict] | None = None
         self._began = False
         self._exploded = False
@@ -39,10 +42,18 @@ class Health:
         in_a_row = int(unreplicate(metrics["skipped_in_a_row"]))
         if not in_a_row:
             return
-        self._say(
-            f"step {step}: loss or gradients not finite; step skipped, {in_a_row} in a row of {self._limit} allowed"
-        )
-        self._log.write(step, "fault", skipped_in_a_row=in_a_row)
+        loss, error = (float(unreplicate(metrics[name])) if name in metrics else 0.0 for name in ("loss", ERROR))
+        badly_rebuilt = math.isfinite(loss) and not error <= self._bound
+        cause = "loss or gradients not finite"
+        if badly_rebuilt:
+            cause = f"activations were rebuilt with a relative error of {error:.1e}, above {self._bound:.1e}"
+        self._say(f"step {step}: {cause}; step skipped, {in_a_row} in a row of {self._limit} allowed")
+        self._log.write(step, "fault", skipped_in_a_row=in_a_row, **({ERROR: error} if badly_rebuilt else {}))
+        if in_a_row > self._limit and badly_rebuilt:
+            raise UserError(
+                f"{in_a_row} steps in a row up to step {step} could not be walked back by inversion: {cause}; the "
+                "last checkpoint is kept. Go on from there with --memory checkpointed, which needs no inverse"
+            )
         if in_a_row > self._limit:
             raise UserError(
                 f"training diverged: {in_a_row} steps in a row up to step {step} had a loss or gradients that are not "

@@ -105,7 +105,7 @@ def train(
         finished = first_step == config.steps
         due = not there.evaluated or (finished and first_step > 0 and not checkpoints.was_evaluated(first_step))
         log = stack.enter_context(MetricsLog(run_dir, first_step, again=due) if pod.is_first() else NoLog())
-        health = Health(config.levels, max_skipped, progress.say, log)
+        health = Health(config, max_skipped, progress.say, log)
         if pod.is_first():
             write_start(run_dir, first_step)
 

@@ -4,6 +4,7 @@ from nvpjax.bijector import Bijector, Conditioner, StatelessBijector
 from nvpjax.bijectors import *  # noqa: F403  (its __all__ is the list)
 from nvpjax.bijectors import __all__ as _bijectors
 from nvpjax.chain import Chain, Inverse
+from nvpjax.checkpointed import Checkpointed
 from nvpjax.distributions import (
     DiagonalNormal,
     Distribution,
@@ -26,6 +27,7 @@ __all__ = [
     *_bijectors,
     "Bijector",
     "Chain",
+    "Checkpointed",
     "Conditioner",
     "DiagonalNormal",
     "Distribution",
