@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from experiments.compilation_cache import use_compilation_cache
+
 
 class UserError(Exception):
     """Something that the user can put right. The text is one line: what was expected, what came, what to do."""
@@ -27,6 +29,7 @@ def run(program: Callable[[Sequence[str]], None], arguments: Sequence[str] | Non
     A ``UserError``, or a file that cannot be read or written: its line on stderr, exit code 2. SIGINT and SIGTERM: 130
     and 143.
     """
+    use_compilation_cache()
     for stream in (sys.stdout, sys.stderr):  # a terminal that has no ± shall not end a run
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -8,8 +8,6 @@ plain step is the cost of dividing it.
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,15 +16,15 @@ import numpy as np
 import optax
 import tyro
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from rich.progress import track
 
 from experiments import command_line
+from experiments.bench.timing import medians_in_turns
 from experiments.command_line import UserError
 from nvpjax import real_nvp
 from nvpjax.parallel import AXIS, parallel_train_step, replicate, shard
 from nvpjax.training import TrainState, create_train_state, make_train_step
 
-Run = Callable[[], None]
+Run = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -74,10 +72,10 @@ def by_shard_map(options: Arguments, images: np.ndarray) -> Run:
 
 
 def _repeated(step: Callable, train_state: TrainState, images: np.ndarray) -> Run:
-    def run() -> None:
+    def run() -> object:
         nonlocal train_state
         train_state, metrics = step(train_state, jax.random.key(0), images)
-        jax.block_until_ready(metrics)
+        return metrics
 
     return run
 
@@ -93,15 +91,7 @@ def main(arguments: Sequence[str]) -> None:
     images = rng.integers(0, 256, (options.batch_size, options.size, options.size, 3)).astype(np.uint8)
     runs = {"plain jit": plain, "pmap": by_pmap, "shard_map": by_shard_map}
     runs = {name: build(options, images) for name, build in runs.items()}
-    for run in runs.values():
-        run()  # compiles
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in track(range(options.repeats), "steps", transient=True):
-        for name, run in runs.items():
-            begin = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - begin)
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    medians = medians_in_turns(runs, options.repeats, "steps")
     print(
         f"\n| step on {options.devices} x {jax.devices()[0].device_kind} | median, ms | of plain jit |\n|---|---|---|"
     )

@@ -1,0 +1,23 @@
+"""Times that can be compared: what is compared takes turns, and medians count."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import jax
+from rich.progress import track
+
+
+def medians_in_turns(runs: Mapping[str, Callable[[], object]], repeats: int, title: str = "turns") -> dict[str, float]:
+    """Seconds of each, the median of ``repeats`` turns. Each runs once before, which compiles."""
+    for run in runs.values():
+        jax.block_until_ready(run())
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in track(range(repeats), title, transient=True):
+        for name, run in runs.items():
+            begin = time.perf_counter()
+            jax.block_until_ready(run())
+            seconds[name].append(time.perf_counter() - begin)
+    return {name: statistics.median(values) for name, values in seconds.items()}
