@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: train test pod-test fault-test soak errors kit ledger lint clean lock
+.PHONY: train test pod-test fault-test soak errors kit bench ledger lint clean lock
 train: .venv/installed
 	$(BIN)/python -m experiments.train digits
 
@@ -36,6 +36,13 @@ kit: .venv-peers/installed
 	.venv-peers/bin/python -m experiments.kit.far_ends
 	.venv-peers/bin/python -m experiments.kit.peers
 
+# docs/performance.md: depth, and a flow of vectors beside six other libraries, on a machine that does nothing else.
+bench: .venv-peers/installed
+	.venv-peers/bin/python -m experiments.bench.depth
+	.venv-peers/bin/python -m experiments.bench.depth --strong
+	.venv-peers/bin/python -m experiments.bench.vectors
+	.venv-peers/bin/python -m experiments.bench.vectors --layers 8 --transform spline
+
 # The results, published beside measured, from experiments/results into the README.
 ledger: .venv/installed
 	$(BIN)/python -m experiments.ledger
@@ -55,7 +62,8 @@ lint: .venv/installed
 
 .venv-peers/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[peers,testing]"
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[peers,testing]" "rich>=14"
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[peers-torch]"
 	@touch $@
 
 # Anew with the newest versions; needs uv.

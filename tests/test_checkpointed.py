@@ -33,8 +33,10 @@ def test_gradients_and_state_are_those_of_the_plain_flow(name):
     params, state = Checkpointed(plain).init(jax.random.key(0), x)
     params = moved_from_start(jax.random.key(1), params, 0.1)
     expected, found = (compiled_gradient(flow, x)(params, state, x) for flow in (plain, Checkpointed(plain)))
+    # Of all, not of each: a bias before a batch normalisation has a gradient of rounding alone.
+    largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected))
     for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max(), rtol=0)
+        np.testing.assert_allclose(ours, theirs, atol=1e-5 * largest, rtol=0)
 
 
 def test_memory_grows_by_one_event_a_layer():
