@@ -1,5 +1,6 @@
 """Settings of all tests: four virtual CPU devices, and compiled programs kept from run to run."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -11,6 +12,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import jax
+import pytest
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
@@ -21,3 +23,17 @@ pytest_plugins = ["nvpjax.testing.plugin"]
 def pytest_collection_modifyitems(items):
     # What runs in one process from end to end goes first: at the end it would keep the others waiting.
     items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+
+
+@pytest.fixture(autouse=True)
+def room_for_programs():
+    """Forget compiled programs before there are too many.
+
+    On the CPU each kernel is mapped into memory on its own, and Linux allows a process 65,530 mappings
+    (vm.max_map_count): beyond them jax ends with a segmentation fault.
+    """
+    yield
+    mappings = Path("/proc/self/maps")
+    if mappings.exists() and len(mappings.read_bytes().splitlines()) > 30_000:
+        jax.clear_caches()
+        gc.collect()
