@@ -62,8 +62,7 @@ lint: .venv/installed
 
 .venv-peers/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[peers,testing]" "rich>=14"
-	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[peers-torch]"
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[peers,peers-torch,testing]"
 	@touch $@
 
 # Anew with the newest versions; needs uv.

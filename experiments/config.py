@@ -15,7 +15,14 @@ from experiments.command_line import UserError
 from experiments.files import write_atomically
 
 FREE_TO_CHANGE = {
-    *("steps", "data_dir", "eval_every", "log_every", "memory", "reconstruction_bound", "published", "published_by"),
+    "steps",
+    "data_dir",
+    "eval_every",
+    "log_every",
+    "memory",
+    "reconstruction_bound",
+    "published",
+    "published_by",
 }
 """Fields that may differ when a run is taken up again: they name no other run."""
 BEFORE_CONFIG = {"processes", "lock", "config.json.tmp"}
@@ -25,10 +32,7 @@ RANGES = {
     "above 0": (lambda value: 0 < value < math.inf, "learning_rate gradient_clip reconstruction_bound"),
     "above 0 and below 2³¹": (lambda value: 0 < value < 2**31, "batch_size eval_every log_every scales features"),
     "at least 0": (lambda value: 0 <= value < math.inf, "final_learning_rate scale_penalty weight_decay"),
-    "at least 0 and below 2³¹": (
-        lambda value: 0 <= value < 2**31,
-        "steps warmup_steps measure_batches blocks shifts",
-    ),
+    "at least 0 and below 2³¹": (lambda value: 0 <= value < 2**31, "steps warmup_steps measure_batches blocks shifts"),
     "at least 0 and below 2³²": (lambda value: 0 <= value < 2**32, "seed"),
     "above 0 and below 100": (lambda value: 0 < value < 100, "validation_percent"),
     "at least 0 and below 0.5": (lambda value: 0 <= value < 0.5, "alpha"),
@@ -39,6 +43,7 @@ PLAIN = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,), "
 
 
 Memory = Literal["stored", "checkpointed", "reversible"]
+"""What the backward pass goes back by."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,8 @@ class Config:
 
     memory: Memory = "stored"
     """What the backward pass goes back by: activations that are stored, layers' inputs alone (checkpointed), or the
-    inverse of every layer (reversible). Ever less memory, ever more arithmetic; the same gradients up to rounding."""
+    inverse of every layer (reversible). The latter two take less memory and about a third more arithmetic; gradients
+    are the same up to rounding."""
     reconstruction_bound: float = 1e-3
     """With --memory reversible: the relative error of what is rebuilt above which a step is skipped."""
 
