@@ -16,7 +16,10 @@ from nvpjax.reversible import ERROR
 from nvpjax.training import TrainState, create_train_state, make_measure_step, make_train_step
 
 
-def build_flow(config: Config, axis_name: str | None = AXIS) -> Flow:
+def build_flow(
+    config: Config, axis_name: str | None = AXIS, *, training: bool = False, scan: bool | None = None
+) -> Flow:
+    """The model; for ``training`` with the networks' arithmetic that the config wants there."""
     return real_nvp(
         channels=config.image_shape[-1],
         scales=config.scales,
@@ -26,6 +29,8 @@ def build_flow(config: Config, axis_name: str | None = AXIS) -> Flow:
         learned_prior=config.learned_prior,
         lag=config.lag,
         axis_name=axis_name,
+        scan=scan,
+        network_dtype=jnp.bfloat16 if training and config.precision == "bfloat16" else None,
     )
 
 
@@ -44,11 +49,11 @@ def build_optimizer(config: Config) -> optax.GradientTransformation:
     )
 
 
-def build_train_step(config: Config, axis_name: str | None = AXIS) -> Callable:
+def build_train_step(config: Config, axis_name: str | None = AXIS, *, scan: bool | None = None) -> Callable:
     def penalty(params):
         return config.scale_penalty * sum_of_squares(params, names=("scale",))
 
-    flow, optimizer = build_flow(config, axis_name), build_optimizer(config)
+    flow, optimizer = build_flow(config, axis_name, training=True, scan=scan), build_optimizer(config)
     options = {"levels": config.levels, "penalty": penalty, "axis_name": axis_name}
     match config.memory:
         case "checkpointed":

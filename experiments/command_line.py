@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from experiments.compilation_cache import use_compilation_cache
+from experiments.compilation_cache import use_compilation_cache, use_no_compilation_cache
 
 
 class UserError(Exception):
@@ -23,13 +23,15 @@ class Interrupted(Exception):
         self.number = number
 
 
-def run(program: Callable[[Sequence[str]], None], arguments: Sequence[str] | None = None) -> None:
+def run(
+    program: Callable[[Sequence[str]], None], arguments: Sequence[str] | None = None, *, compile_anew: bool = False
+) -> None:
     """Run a program's main function, and end as a shell expects it.
 
     A ``UserError``, or a file that cannot be read or written: its line on stderr, exit code 2. SIGINT and SIGTERM: 130
-    and 143.
+    and 143. Compiled programs are kept for the next start, unless all is to ``compile_anew``.
     """
-    use_compilation_cache()
+    use_no_compilation_cache() if compile_anew else use_compilation_cache()
     for stream in (sys.stdout, sys.stderr):  # a terminal that has no ± shall not end a run
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

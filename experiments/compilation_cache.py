@@ -24,3 +24,8 @@ def use_compilation_cache() -> None:
     except (OSError, RuntimeError):  # a home that is not there or cannot be written: compile each time
         return
     jax.config.update("jax_compilation_cache_dir", str(directory))
+
+
+def use_no_compilation_cache() -> None:
+    """For programs that tell how long compilation takes."""
+    jax.config.update("jax_enable_compilation_cache", False)

@@ -21,6 +21,7 @@ FREE_TO_CHANGE = {
     "log_every",
     "memory",
     "reconstruction_bound",
+    "precision",
     "published",
     "published_by",
 }
@@ -44,6 +45,8 @@ PLAIN = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,), "
 
 Memory = Literal["stored", "checkpointed", "reversible"]
 """What the backward pass goes back by."""
+Precision = Literal["float32", "bfloat16"]
+"""Of the networks' arithmetic in a training step."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,10 @@ class Config:
     reconstruction_bound: float = 1e-3
     """With --memory reversible: the relative error of what is rebuilt above which a step is skipped."""
 
+    precision: Precision = "float32"
+    """Arithmetic of the networks in training steps; all else, and evaluation and sampling whole, is in float32.
+    bfloat16 is fast on accelerators, and slow on CPUs, which have none."""
+
     batch_size: int = 64
     """Images a step, over all devices."""
     steps: int = 100_000
@@ -130,8 +137,9 @@ class Config:
             for field in fields.split()
             if not good(getattr(self, field))
         ]
-        if self.memory not in get_args(Memory):
-            wrong.append(f"--memory {self.memory}: expected one of {', '.join(get_args(Memory))}")
+        for name, value, choices in (("memory", self.memory, Memory), ("precision", self.precision, Precision)):
+            if value not in get_args(choices):
+                wrong.append(f"--{name} {value}: expected one of {', '.join(get_args(choices))}")
         if wrong:
             raise UserError(f"{'; '.join(wrong)}; --help shows what each option means and its default")
         height, width, _ = self.image_shape

@@ -88,4 +88,4 @@ def _cost(name: str, images: int, steps: int, function: Callable, *arguments):
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, compile_anew=True)

@@ -1,9 +1,10 @@
-"""Print the table of results, published beside measured, and write it into the README.
+"""Print the tables of results: bits/dim, published beside measured, for the README; accelerators' speed for docs/.
 
 Usage: python -m experiments.ledger  (or: make ledger)
 
 Every measured number has its record under experiments/results, made by
-``python -m experiments.evaluate RUN_DIR --ledger``.
+``python -m experiments.evaluate RUN_DIR --ledger``, those of speed under experiments/results/speed by
+``python -m experiments.bench.accelerator``.
 """
 
 from __future__ import annotations
@@ -19,20 +20,29 @@ from experiments import command_line
 from experiments.command_line import UserError
 from experiments.config import FREE_TO_CHANGE, to_json
 from experiments.configs import all_configs
-from experiments.records import read_records
+from experiments.records import SPEED, read_records
 
 README = Path(__file__).parent.parent / "README.md"
+PERFORMANCE = README.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- ledger: made by make ledger -->\n", "<!-- end of ledger -->\n"
 HEAD = (
     "| config | data set | α | published | measured bits/dim | draws: importance-weighted | "
     "round trip: median, worst | how |\n|---|---|---|---|---|---|---|---|\n"
+)
+SPEED_COLUMNS = (
+    "product, TFLOP/s",
+    "step, ms",
+    "of the product's rate",
+    "temporary, MB",
+    "ms a sample",
+    "trace + compile, s",
 )
 
 
 @dataclass(frozen=True)
 class Arguments:
     print_only: bool = False
-    """Print the table and leave the README as it is."""
+    """Print the tables and leave the files as they are."""
 
 
 def table() -> str:
@@ -79,10 +89,39 @@ def _differences(config: dict) -> str:
     return f" ({' '.join(options)})" if options else ""
 
 
-def in_readme(text: str) -> str:
-    """The part of a README between the two marks of the ledger."""
+def speed_table() -> str:
+    """One row a precision and accelerator, or one that says that none was there."""
+    head = ("config, images a step", "accelerator", "precision", *SPEED_COLUMNS)
+    lines = [f"| {' | '.join(head)} |\n", "|---" * len(head) + "|\n"]
+    for path in sorted(SPEED.glob("*.json")):
+        record = json.loads(path.read_text())
+        for precision, measured in record["measured"].items():
+            name = f"{record['config']}, {record['batch_size']}"
+            device = f"[{record['device']}](../experiments/results/speed/{path.name})"
+            cells = (name, device, precision, *speed_cells(measured, record["operations"], record["batch_size"]))
+            lines.append(f"| {' | '.join(cells)} |\n")
+    if len(lines) == 2:
+        lines.append(f"| cifar10, 64 | not run: none was there {'| ' * (len(head) - 1)}|\n")
+    return "".join(lines)
+
+
+def speed_cells(measured: dict[str, float], operations: float, batch_size: int) -> tuple[str, ...]:
+    rate = operations / measured["step_seconds"]
+    return (
+        f"{measured['product_operations_per_second'] / 1e12:.3g}",
+        f"{1000 * measured['step_seconds']:.1f}",
+        f"{rate / measured['product_operations_per_second']:.2f}",
+        f"{measured['temporary_bytes'] / 1e6:.0f}",
+        f"{1000 * measured['sampling_seconds'] / batch_size:.3g}",
+        f"{measured['compilation_seconds']:.0f}",
+    )
+
+
+def between_marks(path: Path) -> str:
+    """The part of a file between the two marks of the ledger."""
+    text = path.read_text()
     if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise UserError(f"{README} has no place for the table: expected the lines {BEGIN.strip()} and {END.strip()}")
+        raise UserError(f"{path} has no place for the table: expected the lines {BEGIN.strip()} and {END.strip()}")
     return text.split(BEGIN)[1].split(END)[0]
 
 
@@ -91,11 +130,12 @@ def main(arguments: Sequence[str]) -> None:
         lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.ledger", description=__doc__)
     )
     made = table()
-    print(made)
-    if not options.print_only:
-        text = README.read_text()
-        README.write_text(text.replace(BEGIN + in_readme(text) + END, BEGIN + made + END))
-    where = "printed only" if options.print_only else f"written to {README.name}"
+    for path, text in {README: made, PERFORMANCE: speed_table()}.items():
+        print(text)
+        old = BEGIN + between_marks(path) + END
+        if not options.print_only:
+            path.write_text(path.read_text().replace(old, BEGIN + text + END))
+    where = "printed only" if options.print_only else f"written to {README.name} and {PERFORMANCE.name}"
     print(f"{made.count('[record]')} runs with a record, {made.count('not run')} configs not run; {where}")
 
 

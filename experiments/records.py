@@ -19,6 +19,8 @@ from experiments.provenance import fingerprint, read_starts, surroundings
 
 RESULTS = Path(__file__).parent / "results"
 """The ledger: the records that the README's table is made from."""
+SPEED = RESULTS / "speed"
+"""Records of accelerators, for docs/performance.md."""
 
 FIELDS = ("config", "split", "step", "result", "parameters", "data_set", "training", "evaluation")
 

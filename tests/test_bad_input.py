@@ -234,6 +234,8 @@ COMMANDS = {
     "clipping to 0": ((train, "digits", "--gradient-clip", "0"), {}, ["--gradient-clip 0"]),
     "alpha of one half": ((train, "digits", "--alpha", "0.5"), {}, ["--alpha 0.5"]),
     "lag of 1": ((train, "digits", "--lag", "1"), {}, ["--lag 1"]),
+    "unknown way back": ((train, "digits", "--memory", "little"), {}, ["little", "stored", "checkpointed"]),
+    "unknown precision": ((train, "digits", "--precision", "float8"), {}, ["float8", "float32", "bfloat16"]),
     "no scales": ((train, "digits", "--scales", "0"), {}, ["--scales 0"]),
     "more scales than the images allow": ((train, "digits", "--scales", "5"), {}, ["--scales 5", "8x8"]),
     "no features": ((train, "digits", "--features", "0"), {}, ["--features 0"]),
@@ -276,6 +278,16 @@ COMMANDS = {
     ),
     "config of a crop of words": ((evaluate, RUN), {"config.json": {**SAVED, "crop": "abcd"}}, ["crop", "abcd"]),
     "config of true steps": ((evaluate, RUN), {"config.json": {**SAVED, "steps": True}}, ["steps", "True"]),
+    "config of an unknown way back": (
+        (evaluate, RUN),
+        {"config.json": {**SAVED, "memory": "little"}},
+        ["--memory little", "stored, checkpointed, reversible"],
+    ),
+    "config of an unknown precision": (
+        (evaluate, RUN),
+        {"config.json": {**SAVED, "precision": 16}},
+        ["--precision 16", "float32, bfloat16"],
+    ),
     "config that is a list": ((evaluate, RUN), {"config.json": [1]}, ["config.json cannot be read"]),
     "processes without a coordinator": (
         (train, "digits", "--multihost", "--num-processes", "2"),

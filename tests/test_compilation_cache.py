@@ -3,6 +3,7 @@
 import jax
 import pytest
 
+from experiments import command_line
 from experiments.compilation_cache import VARIABLE, use_compilation_cache
 
 
@@ -35,3 +36,9 @@ def test_home_that_cannot_be_written_is_no_error(asked, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path / "file"))
     use_compilation_cache()
     assert asked == {}
+
+
+def test_programs_that_time_compilation_use_no_cache(asked, monkeypatch):
+    monkeypatch.setenv(VARIABLE, "elsewhere")
+    command_line.run(lambda arguments: None, [], compile_anew=True)
+    assert asked == {"jax_enable_compilation_cache": False}

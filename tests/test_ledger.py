@@ -1,5 +1,6 @@
 """The README's table of results says what the records say, and every number in it has its record."""
 
+import dataclasses
 import importlib
 import json
 import re
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from experiments import ledger, records
+from experiments.bench import accelerator
 from experiments.command_line import UserError
 from experiments.config import to_json
 from experiments.configs import all_configs
@@ -16,12 +18,13 @@ from experiments.provenance import command
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_readme_holds_the_table_that_make_ledger_prints():
-    assert ledger.in_readme((ROOT / "README.md").read_text()) == ledger.table(), "run make ledger"
+def test_files_hold_the_tables_that_make_ledger_prints():
+    assert ledger.between_marks(ledger.README) == ledger.table(), "run make ledger"
+    assert ledger.between_marks(ledger.PERFORMANCE) == ledger.speed_table(), "run make ledger"
 
 
 def test_every_row_has_its_record_or_says_that_nothing_was_run():
-    rows = ledger.in_readme((ROOT / "README.md").read_text()).splitlines()[2:]
+    rows = ledger.between_marks(ledger.README).splitlines()[2:]
     assert {row.split("|")[1].split()[0] for row in rows} == set(all_configs())
     for row in rows:
         if "not run" in row:
@@ -94,6 +97,24 @@ def test_commands_in_records_name_no_folder_of_a_machine(monkeypatch):
     assert command() == "python -m experiments.kit.stability --data-dir .../tfds --out=.../b runs/x 3"
 
 
-def test_a_readme_without_a_place_for_the_table_is_refused():
-    with pytest.raises(UserError, match="no place for the table"):
-        ledger.in_readme("nothing here")
+def test_a_file_without_a_place_for_the_table_is_refused(tmp_path):
+    (tmp_path / "README.md").write_text("nothing here")
+    with pytest.raises(UserError, match=r"README\.md has no place for the table"):
+        ledger.between_marks(tmp_path / "README.md")
+
+
+def test_what_an_accelerator_made_becomes_a_row(tmp_path, monkeypatch):
+    """The real program on this machine's CPU, with a small model, for as little time as it can be given."""
+    small = dataclasses.replace(all_configs()["digits"][1], features=2, blocks=0, scales=1)
+    monkeypatch.setattr(accelerator, "all_configs", lambda: {"digits": ("", small)})
+    monkeypatch.setattr(ledger, "SPEED", tmp_path)
+    assert "not run" in ledger.speed_table()
+    arguments = "--config digits --batch-size 2 --matrix 64 --steps 1 --minutes 0.001"
+    with pytest.raises(UserError, match="no accelerator was found"):
+        accelerator.main([*arguments.split(), "--out", str(tmp_path)])
+    accelerator.main([*arguments.split(), "--out", str(tmp_path), "--cpu"])
+    (record,) = tmp_path.glob("*.json")
+    (row,) = ledger.speed_table().splitlines()[2:]
+    assert row.startswith(f"| digits, 2 | [cpu](../experiments/results/speed/{record.name}) | float32 | ")
+    measured = json.loads(record.read_text())["measured"]["float32"]
+    assert f"| {1000 * measured['step_seconds']:.1f} |" in row and measured["product_operations_per_second"] > 0

@@ -10,7 +10,6 @@ relative to its norm.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +21,7 @@ import tyro
 from jax.flatten_util import ravel_pytree
 
 from experiments import command_line
-from experiments.bench.timing import medians_in_turns
+from experiments.bench.timing import compiled_anew, medians_in_turns
 from nvpjax import Affine, ChannelMask, Checkpointed, Coupling, Flow, Repeat, Reversible, TanhBound
 from nvpjax.nets import MLP, FlaxConditioner
 from nvpjax.reversible import ERROR, layers_between_stored
@@ -102,9 +101,7 @@ def main(arguments: Sequence[str]) -> None:
         plain = couplings(layers, options.entries, options.hidden)
         for name, (flow, (params, state)) in forms(plain, x, options.strong).items():
             variables = (params, optimizer.init(params), state, x)
-            begin = time.perf_counter()
-            compiled = jax.jit(train_step(flow, optimizer)).lower(*variables).compile()
-            seconds[name] = time.perf_counter() - begin
+            compiled, seconds[name] = compiled_anew(train_step(flow, optimizer), *variables)
             memory[name] = compiled.memory_analysis().temp_size_in_bytes / 1e6
             steps[name] = lambda compiled=compiled, variables=variables: compiled(*variables)
             gradient = ravel_pytree(jax.jit(jax.grad(_loss(flow)))(params, state, x))[0]
@@ -121,4 +118,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, compile_anew=True)

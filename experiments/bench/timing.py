@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 from rich.progress import track
@@ -21,3 +22,11 @@ def medians_in_turns(runs: Mapping[str, Callable[[], object]], repeats: int, tit
             jax.block_until_ready(run())
             seconds[name].append(time.perf_counter() - begin)
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def compiled_anew(function: Callable, *arguments: Any, **options: Any) -> tuple[jax.stages.Compiled, float]:
+    """Trace and compile for these arguments, with nothing left of what was traced before; and the seconds it took."""
+    jax.clear_caches()
+    begin = time.perf_counter()
+    compiled = jax.jit(function, **options).lower(*arguments).compile()
+    return compiled, time.perf_counter() - begin

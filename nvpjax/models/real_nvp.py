@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
+
 from nvpjax.bijector import Bijector
 from nvpjax.bijectors.bounds import TanhBound
 from nvpjax.bijectors.coupling import Coupling
@@ -29,6 +31,7 @@ def real_nvp(
     lag: float = 0.0,
     axis_name: str | None = None,
     scan: bool | None = None,
+    network_dtype: jnp.dtype | None = None,
 ) -> Flow:
     """Real NVP for images with values in [0, 1], as the authors' program builds it.
 
@@ -50,6 +53,7 @@ def real_nvp(
         axis_name: the pmap axis, so that all moments are the global batch's.
         scan: whether couplings in turns, and the blocks of their networks, are loops; see ``Repeat``. Parameters are
             the same.
+        network_dtype: of the networks' arithmetic, ``jnp.bfloat16`` for fast training; see ``FlaxConditioner``.
 
     Shapes: x ``(batch, height, width, channels)``; latents a tuple of L arrays, finest first.
 
@@ -71,7 +75,8 @@ def real_nvp(
         )
 
     def residual_net(features: int, outputs: int, mask_channel: bool = False) -> FlaxConditioner:
-        return FlaxConditioner(ResidualNet(features, blocks, outputs, mask_channel, axis_name, scan))
+        network = ResidualNet(features, blocks, outputs, mask_channel, axis_name, scan)
+        return FlaxConditioner(network, network_dtype)
 
     # The paper's text begins with the odd positions; the authors' program, followed here, with the even ones.
     def checkerboard_couplings(times: int, channels: int, features: int) -> Repeat:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen
 
 
@@ -17,6 +18,12 @@ class FlaxConditioner:
     The module is called as ``module(x, context, train=train)``. Its collection ``"params"`` becomes params; all its
     other collections (``"batch_stats"``) become state and are mutable with ``train=True`` only.
 
+    ``dtype`` is that of the network's arithmetic: with ``jnp.bfloat16`` its inputs and parameters are rounded to it
+    before use (what it then gives, a coupling takes back to the dtype of x). Parameters and state are kept as they
+    are, and log-dets stay what they were: exact for the map that is computed. The inverse is not: between forward and
+    inverse a last bit of x may differ, which rounding can make a last bit of ``dtype``. For training, then, and not for
+    what has to invert.
+
     >>> import jax, jax.numpy as jnp
     >>> from nvpjax.nets import MLP
     >>> network = FlaxConditioner(MLP(hidden=(8,), outputs=2))
@@ -26,12 +33,22 @@ class FlaxConditioner:
     """
 
     module: linen.Module
+    dtype: Any = None
 
     def init(self, key: jax.Array, x: jax.Array, context: Any = None) -> tuple[Any, Any]:
         return _init(self.module, key, x, context)
 
     def apply(self, params: Any, state: Any, x: jax.Array, context: Any = None, *, train: bool = False):
+        if self.dtype is not None:
+            params, x, context = _rounded((params, x, context), self.dtype)
         return _apply(self.module, params, state, x, context, train)
+
+
+def _rounded(tree: Any, dtype: Any) -> Any:
+    def leaf(a):
+        return a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a
+
+    return jax.tree.map(leaf, tree)
 
 
 # Modules compare by value, so jit traces equal networks on equal shapes once, however many couplings hold one.

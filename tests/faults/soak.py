@@ -3,7 +3,7 @@
 Usage: python -m tests.faults.soak [--minutes 30] [--out DIR]
 
 It fails where memory grows, where steps slow down, where files or threads pile up, or where something is compiled after
-the first evaluation. The first tenth of the time is not counted: caches fill.
+the first evaluation. The first tenth of the time, or all until the first evaluation, is not counted: caches fill.
 
 Evaluations are a minute apart. Each checkpoint leaves some memory behind: tensorstore does not give back the strings of
 ``KvStore.Spec.to_json()``, which orbax calls for every array, 0.2 kB each time (0.17 MiB a checkpoint of this model).
@@ -47,11 +47,15 @@ class Arguments:
 
 
 class Observer(threading.Thread):
-    """Notes every few seconds: time, resident MiB, open files, threads, compilations so far."""
+    """Notes every few seconds: time, resident MiB, open files, threads, compilations so far.
 
-    def __init__(self, minutes: float):
+    ``counted`` is the number of the first row that counts: a tenth of the time is over and an evaluation is written.
+    """
+
+    def __init__(self, minutes: float, metrics: Path):
         super().__init__(daemon=True)
-        self._seconds, self.rows, self._compilations = 60 * minutes, [], 0
+        self._seconds, self._metrics, self._compilations = 60 * minutes, metrics, 0
+        self.rows, self.counted = [], None
         jax.monitoring.register_event_duration_secs_listener(self._event)
 
     def _event(self, name: str, seconds: float, **_) -> None:
@@ -64,8 +68,13 @@ class Observer(threading.Thread):
             files = len(os.listdir("/proc/self/fd"))
             memory = pages * os.sysconf("SC_PAGE_SIZE") / MEBIBYTE
             self.rows.append((passed, memory, files, threading.active_count(), self._compilations))
+            if self.counted is None and passed > self._seconds / 10 and self._evaluated():
+                self.counted = len(self.rows)
             time.sleep(5)
         os.kill(os.getpid(), 15)
+
+    def _evaluated(self) -> bool:
+        return self._metrics.exists() and '"validation"' in self._metrics.read_text()
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -76,13 +85,16 @@ def main(arguments: Sequence[str]) -> None:
     config = dataclasses.replace(
         all_configs()["digits"][1], features=4, blocks=1, batch_size=32, steps=10**9, eval_every=2000, measure_batches=5
     )
-    observer = Observer(options.minutes)
+    observer = Observer(options.minutes, run_dir / "metrics.jsonl")
     observer.start()
     try:
         train(config, run_dir)
     except Interrupted as stopped:
         print(stopped)
-    found = np.array(observer.rows)[len(observer.rows) // 10 :]
+    if observer.counted is None:
+        raise UserError(f"no evaluation came within {options.minutes:g} minutes: give --minutes more")
+    np.savetxt(run_dir / "soak.txt", observer.rows, "%.1f", header="seconds memory files threads compilations")
+    found = np.array(observer.rows)[observer.counted :]
     hours, memory, files, threads, compilations = found[:, 0] / 3600, *found[:, 1:].T
     slope = float(np.polyfit(hours, memory, 1)[0])
     lines = [line for line in read_metrics(run_dir) if line["split"] == "validation"]

@@ -1,0 +1,155 @@
+"""What an accelerator makes of a published model: train steps, their rate, memory, samples. One record for the ledger.
+
+Usage: python -m experiments.bench.accelerator [--config cifar10] [--batch-size 64] [--minutes 5]
+
+For networks in float32 (matrix products exact, or in TensorFloat-32 where the device has it) and in bfloat16: the rate
+of a matrix product, the train step beside it, and samples. Operations are the compiler's count of the model with its
+layers written out. What the time does not allow is left out, and the record says so. ``make ledger`` puts records into
+docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from experiments import command_line
+from experiments.bench.timing import compiled_anew
+from experiments.build import build_train_state, build_train_step
+from experiments.command_line import UserError
+from experiments.config import Config
+from experiments.configs import all_configs
+from experiments.ledger import SPEED_COLUMNS, speed_cells
+from experiments.provenance import surroundings
+from experiments.records import SPEED, write_record
+from experiments.sample import make_sampler
+
+PRECISIONS = {
+    "float32": ("float32", "float32"),
+    "TensorFloat-32": ("tensorfloat32", "float32"),
+    "bfloat16": ("bfloat16", "bfloat16"),
+}
+"""By name: what jax's products of float32 arrays are computed in, and the networks' dtype."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    config: Literal[tuple(sorted(all_configs()))] = "cifar10"
+    """Whose model."""
+    batch_size: int = 64
+    """Images a step, and samples at once."""
+    matrix: int = 8192
+    """Rows and columns of the matrices whose product sets the mark."""
+    steps: int = 20
+    """Of each kind; the median counts."""
+    minutes: float = 5.0
+    """No precision is begun that would, by the one before it, not end within them."""
+    cpu: bool = False
+    """Measure a CPU too, where there is no accelerator."""
+    out: Path = SPEED
+    """Folder for the record."""
+
+
+def median_seconds(run: Callable[[], Any], times: int) -> float:
+    """Each run is waited for, after one that is not counted."""
+    jax.block_until_ready(run())
+    seconds = []
+    for _ in range(times):
+        begin = time.perf_counter()
+        jax.block_until_ready(run())
+        seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds)
+
+
+def product_rate(size: int, dtype: str, times: int) -> float:
+    """Operations a second of a matrix product."""
+    a = jax.random.normal(jax.random.key(0), (size, size), dtype)
+    product = jax.jit(jnp.matmul)
+    return 2.0 * size**3 / median_seconds(lambda: product(a, a), times)
+
+
+def operations(config: Config, batch: np.ndarray) -> float:
+    """Of a train step, counted before compilation and with no loops, whose bodies would count once."""
+    state = jax.eval_shape(lambda: build_train_state(config))
+    step = build_train_step(config, axis_name=None, scan=False)
+    return jax.jit(step).lower(state, jax.random.key(1), batch).cost_analysis()["flops"]
+
+
+def measure(config: Config, dtype: str, batch: np.ndarray, options: Arguments) -> dict[str, float]:
+    """Everything for one precision."""
+    key, step = jax.random.key(1), build_train_step(config, axis_name=None)
+    held = [jax.jit(lambda: build_train_state(config))()]
+    compiled, compilation = compiled_anew(step, held[0], key, batch, donate_argnums=0)
+
+    def train():
+        held[0], metrics = compiled(held[0], key, batch)
+        return metrics
+
+    seconds = median_seconds(train, options.steps)
+    sampler = make_sampler(config, options.batch_size)
+    sampling = median_seconds(lambda: sampler(key, held[0].params, held[0].state, 1.0), options.steps)
+    return {
+        "product_operations_per_second": product_rate(options.matrix, dtype, options.steps),
+        "step_seconds": seconds,
+        "compilation_seconds": compilation,
+        "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes,
+        "sampling_seconds": sampling,
+    }
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = command_line.parse(
+        lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.bench.accelerator", description=__doc__)
+    )
+    if min(options.batch_size, options.matrix, options.steps, options.minutes) <= 0:
+        raise UserError("expected --batch-size, --matrix, --steps and --minutes above 0")
+    device = jax.devices()[0]
+    if device.platform == "cpu" and not options.cpu:
+        raise UserError("no accelerator was found, jax has a CPU only: install jax[cuda13] or jax[tpu], or give --cpu")
+    begin = time.monotonic()
+    config = dataclasses.replace(all_configs()[options.config][1], batch_size=options.batch_size)
+    shape = (options.batch_size, *config.image_shape)
+    batch = np.random.default_rng(0).integers(0, config.levels, shape).astype(np.uint8)
+    count = operations(config, batch)
+    print(f"{config.name} on {device.device_kind}: {count / 1e9:.4g} GFLOP a step of {options.batch_size} images")
+    print(f"| precision | {' | '.join(SPEED_COLUMNS)} |")
+    print("|---" * (1 + len(SPEED_COLUMNS)) + "|")
+    measured, longest = {}, 0.0
+    for name, (products, dtype) in PRECISIONS.items():
+        started = time.monotonic()
+        if measured and started + longest - begin > 60 * options.minutes:
+            print(f"{name} is left out: it would not end within {options.minutes:g} minutes")
+            continue
+        with ExitStack() as stack:
+            if products != "bfloat16":
+                stack.enter_context(jax.default_matmul_precision(products))
+            of_networks = dataclasses.replace(config, precision="bfloat16" if dtype == "bfloat16" else "float32")
+            measured[name] = measure(of_networks, dtype, batch, options)
+        longest = max(longest, time.monotonic() - started)
+        print(f"| {name} | {' | '.join(speed_cells(measured[name], count, options.batch_size))} |", flush=True)
+    record = {
+        "config": config.name,
+        "batch_size": options.batch_size,
+        "device": device.device_kind,
+        "operations": count,
+        "measured": measured,
+        "surroundings": surroundings(),
+    }
+    path = options.out / f"{config.name}_{options.batch_size}_{device.device_kind.replace(' ', '_')}.json"
+    write_record(record, path)
+    print(f"{len(measured)} of {len(PRECISIONS)} precisions in {time.monotonic() - begin:.0f} s; the record is {path}")
+
+
+if __name__ == "__main__":
+    command_line.run(main, compile_anew=True)
