@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +17,8 @@ from nvpjax.reversible import ERROR
 from nvpjax.training import TrainState, create_train_state, make_measure_step, make_train_step
 
 
-def build_flow(
-    config: Config, axis_name: str | None = AXIS, *, training: bool = False, scan: bool | None = None
-) -> Flow:
-    """The model; for ``training`` with the networks' arithmetic that the config wants there."""
+def build_flow(config: Config, axis_name: str | None = AXIS, **options: Any) -> Flow:
+    """The model; ``options`` are those of ``real_nvp`` that a config does not tell."""
     return real_nvp(
         channels=config.image_shape[-1],
         scales=config.scales,
@@ -29,8 +28,7 @@ def build_flow(
         learned_prior=config.learned_prior,
         lag=config.lag,
         axis_name=axis_name,
-        scan=scan,
-        network_dtype=jnp.bfloat16 if training and config.precision == "bfloat16" else None,
+        **options,
     )
 
 
@@ -53,7 +51,8 @@ def build_train_step(config: Config, axis_name: str | None = AXIS, *, scan: bool
     def penalty(params):
         return config.scale_penalty * sum_of_squares(params, names=("scale",))
 
-    flow, optimizer = build_flow(config, axis_name, training=True, scan=scan), build_optimizer(config)
+    network_dtype = jnp.bfloat16 if config.precision == "bfloat16" else None
+    flow, optimizer = build_flow(config, axis_name, scan=scan, network_dtype=network_dtype), build_optimizer(config)
     options = {"levels": config.levels, "penalty": penalty, "axis_name": axis_name}
     match config.memory:
         case "checkpointed":

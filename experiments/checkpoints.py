@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import shutil
 import sys
@@ -16,7 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from experiments import pod
+from experiments import heap, pod
 from experiments.command_line import UserError, first_line
 
 FORMAT = 4
@@ -135,7 +134,7 @@ class Checkpoints:
         finally:
             if again:
                 self._bring_back()
-        _give_back_memory()
+        heap.give_back()
 
     def restore(self, step: int, like: Any) -> Any:
         """Read the train state of ``step`` as numpy arrays in the structure of ``like`` (shapes and dtypes)."""
@@ -276,12 +275,6 @@ def _sealed(contents: dict[str, Any]) -> dict[str, Any]:
     """The contents with their checksum."""
     contents = {name: value for name, value in contents.items() if name != "checksum"}
     return {**contents, "checksum": zlib.crc32(json.dumps(contents, sort_keys=True).encode())}
-
-
-def _give_back_memory() -> None:
-    """Ask glibc for what the threads that wrote have freed: it keeps half a MiB a checkpoint, and never enough."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _free(path: Path) -> Path:

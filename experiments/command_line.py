@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from experiments.compilation_cache import use_compilation_cache, use_no_compilation_cache
+from experiments.heap import keep_what_is_freed
 
 
 class UserError(Exception):
@@ -31,6 +32,7 @@ def run(
     A ``UserError``, or a file that cannot be read or written: its line on stderr, exit code 2. SIGINT and SIGTERM: 130
     and 143. Compiled programs are kept for the next start, unless all is to ``compile_anew``.
     """
+    keep_what_is_freed()
     use_no_compilation_cache() if compile_anew else use_compilation_cache()
     for stream in (sys.stdout, sys.stderr):  # a terminal that has no ± shall not end a run
         if isinstance(stream, io.TextIOWrapper):

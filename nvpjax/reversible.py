@@ -15,7 +15,7 @@ from nvpjax.bijector import Bijector, PyTree, log_det_dtype, sum_over_event, zer
 from nvpjax.bijectors.coupling import Coupling
 from nvpjax.chain import Chain
 from nvpjax.multiscale import MultiScale, halves
-from nvpjax.repeat import Repeat
+from nvpjax.repeat import Repeat, fold, unfold
 
 ERROR = "reconstruction_error"
 """The name under which a state keeps the place for the measured error."""
@@ -318,8 +318,8 @@ def _(bijector: Repeat, run, params, state, x):
     if run.every is not None and run.every < bijector.times:
         folded = _folded(bijector, run.every)
         inside = run._replace(every=None, keep=True)
-        y, log_det, after, kept = _walk_layers(folded, run, inside, *_fold((params, state), run.every), x)
-        return y, log_det, _unfold(after), kept
+        y, log_det, after, kept = _walk_layers(folded, run, inside, *fold((params, state), run.every), x)
+        return y, log_det, unfold(after), kept
     return _walk_layers(bijector, run, run._replace(every=None, keep=False), params, state, x)
 
 
@@ -338,10 +338,10 @@ def _(bijector: Repeat, run, params, state, after, kept, y, cotangents):
     if run.every is not None and run.every < bijector.times:
         folded = _folded(bijector, run.every)
         inside = run._replace(every=None, keep=True)
-        of_after = _fold(cotangents.of_after, run.every)
-        variables = _fold((params, state, after), run.every)
+        of_after = fold(cotangents.of_after, run.every)
+        variables = fold((params, state, after), run.every)
         back = _walk_layers_back(folded, run, inside, *variables, kept, y, cotangents._replace(of_after=of_after))
-        return back._replace(of_params=_unfold(back.of_params), of_state=_unfold(back.of_state))
+        return back._replace(of_params=unfold(back.of_params), of_state=unfold(back.of_state))
     inside = run._replace(every=None, keep=False)
     return _walk_layers_back(bijector, run, inside, params, state, after, kept, y, cotangents)
 
@@ -372,14 +372,6 @@ def _folded(bijector: Repeat, every: int) -> Repeat:
     outer_alternates = bijector.alternate and every % 2 == 1
     inner = replace(bijector, times=every)
     return replace(bijector, bijector=inner, times=bijector.times // every, alternate=outer_alternates)
-
-
-def _fold(tree, every: int):
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, every, *leaf.shape[1:]), tree)
-
-
-def _unfold(tree):
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tree)
 
 
 # ------------------------------------------------------------------ how well the input was rebuilt

@@ -81,6 +81,28 @@ def nvpjax(transform: Transform, sizes: Sizes, batch, points) -> Contender:
     return of_jax(params, lambda params, x: flow.log_prob(params, state, x)[0], sample, batch, points)
 
 
+def networks(transform: Transform, sizes: Sizes, batch, points) -> Contender:
+    """No flow: the products and rectifiers of the networks alone, one after the other. What any library has to do."""
+    numbers = {"affine": 2, "spline": 3 * sizes.bins - 1}[transform]
+    widths = (sizes.half, sizes.hidden, sizes.hidden, numbers * sizes.half)
+    keys = jax.random.split(jax.random.key(0), sizes.layers)
+    kernels = [
+        [jax.random.normal(key, shape) / shape[0] ** 0.5 for shape in itertools.pairwise(widths)] for key in keys
+    ]
+
+    def outputs(kernels, x):
+        h = x[:, : sizes.half]
+        for first, second, third in kernels:
+            theta = jax.nn.relu(jax.nn.relu(h @ first) @ second) @ third
+            h = theta[:, : sizes.half]
+        return theta
+
+    def sample(kernels, key, number):
+        return outputs(kernels, jax.random.normal(key, (number, sizes.half)))
+
+    return of_jax(kernels, lambda kernels, x: jnp.sum(outputs(kernels, x), axis=-1), sample, batch, points)
+
+
 def distrax(transform: Transform, sizes: Sizes, batch, points) -> Contender:
     import distrax as library
 
@@ -297,4 +319,4 @@ def zuko(transform: Transform, sizes: Sizes, batch, points) -> Contender:
     )
 
 
-CONTENDERS = {build.__name__: build for build in (nvpjax, distrax, flowjax, bijx, nflows, normflows, zuko)}
+CONTENDERS = {build.__name__: build for build in (nvpjax, distrax, flowjax, bijx, nflows, normflows, zuko, networks)}

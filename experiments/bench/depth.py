@@ -2,10 +2,10 @@
 
 Usage: python -m experiments.bench.depth [--layers 8 64 128] [--repeats 5] [--strong]
 
-A train step (Adam) of affine couplings with halves in turns. Temporary memory is the compiler's own figure. With
---strong inverses are ill-conditioned: where the error of what is rebuilt is above its bound, every k-th layer's input
-is stored, k chosen from the error. A gradient's error is its difference from the gradient by stored activations,
-relative to its norm.
+A train step (Adam) of affine couplings with halves in turns. Temporary memory is the compiler's own figure, seconds of
+compilation are the median of three. With --strong inverses are ill-conditioned: where the error of what is rebuilt is
+above its bound, every k-th layer's input is stored, k chosen from the error. A gradient's error is its difference from
+the gradient by stored activations, relative to its norm.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str]) -> None:
         plain = couplings(layers, options.entries, options.hidden)
         for name, (flow, (params, state)) in forms(plain, x, options.strong).items():
             variables = (params, optimizer.init(params), state, x)
-            compiled, seconds[name] = compiled_anew(train_step(flow, optimizer), *variables)
+            compiled, seconds[name] = compiled_anew(train_step(flow, optimizer), *variables, times=3)
             memory[name] = compiled.memory_analysis().temp_size_in_bytes / 1e6
             steps[name] = lambda compiled=compiled, variables=variables: compiled(*variables)
             gradient = ravel_pytree(jax.jit(jax.grad(_loss(flow)))(params, state, x))[0]

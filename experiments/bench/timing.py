@@ -24,9 +24,14 @@ def medians_in_turns(runs: Mapping[str, Callable[[], object]], repeats: int, tit
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def compiled_anew(function: Callable, *arguments: Any, **options: Any) -> tuple[jax.stages.Compiled, float]:
-    """Trace and compile for these arguments, with nothing left of what was traced before; and the seconds it took."""
-    jax.clear_caches()
-    begin = time.perf_counter()
-    compiled = jax.jit(function, **options).lower(*arguments).compile()
-    return compiled, time.perf_counter() - begin
+def compiled_anew(
+    function: Callable, *arguments: Any, times: int = 1, **options: Any
+) -> tuple[jax.stages.Compiled, float]:
+    """Trace and compile for these arguments, nothing left of what was traced before; and the median of its seconds."""
+    seconds = []
+    for _ in range(times):
+        jax.clear_caches()
+        begin = time.perf_counter()
+        compiled = jax.jit(function, **options).lower(*arguments).compile()
+        seconds.append(time.perf_counter() - begin)
+    return compiled, statistics.median(seconds)

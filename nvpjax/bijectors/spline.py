@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from nvpjax.bijector import log_det_dtype
-from nvpjax.bijectors.transforms import by_parameter
 
 
 @dataclass(frozen=True)
@@ -57,61 +57,90 @@ class RationalQuadraticSpline:
         return ()
 
     def forward(self, params, theta, x):
-        left, bottom, width, height, slope, next_slope, inside = self._bin(theta, x, searched="left")
-        s = height / width
-        xi = jnp.where(inside, (x.astype(width.dtype) - left) / width, 0.5)
-        product = xi * (1 - xi)
-        denominator = s + (next_slope + slope - 2 * s) * product
-        y = bottom + height * (s * jnp.square(xi) + slope * product) / denominator
-        log_derivative = _log_derivative(xi, s, slope, next_slope, denominator)
-        return jnp.where(inside, y.astype(x.dtype), x), jnp.where(inside, log_derivative, 0)
+        return jax.checkpoint(_forward)(self._bin(theta, x, searched="left"), x)
 
     def inverse(self, params, theta, y):
-        left, bottom, width, height, slope, next_slope, inside = self._bin(theta, y, searched="bottom")
-        s = height / width
-        rise = jnp.where(inside, (y.astype(width.dtype) - bottom) / height, 0.5)
-        curvature = next_slope + slope - 2 * s
-        # a·ξ² + b·ξ + c = 0, divided by the bin's height
-        a = s - slope + rise * curvature
-        b = slope - rise * curvature
-        c = -s * rise
-        xi = 2 * c / (-b - jnp.sqrt(jnp.square(b) - 4 * a * c))
-        denominator = s + curvature * xi * (1 - xi)
-        x = left + width * xi
-        log_derivative = _log_derivative(xi, s, slope, next_slope, denominator)
-        return jnp.where(inside, x.astype(y.dtype), y), jnp.where(inside, -log_derivative, 0)
+        return jax.checkpoint(_inverse)(self._bin(theta, y, searched="bottom"), y)
 
     def _bin(self, theta, value, searched):
-        """The bin of each element: its left and bottom edge, width, height, slopes; and whether it is in the square."""
+        """The bin of each element, as far as x ("left") or y ("bottom") tells; outside the square, any."""
         dtype = log_det_dtype(theta)
-        numbers = by_parameter(theta.astype(dtype), self.parameters_per_element)
-        widths, heights, slopes = jnp.split(numbers, [self.bins, 2 * self.bins])
-        widths, lefts = self._widths_and_edges(widths)
-        heights, bottoms = self._widths_and_edges(heights)
-        # softplus(θ + shift) is 1 at θ = 0
-        shift = np.log(np.expm1(1 - self.minimum))
-        slopes = self.minimum + jax.nn.softplus(slopes + shift)
-        ends = jnp.ones((1, *slopes.shape[1:]), dtype)
-        slopes = jnp.concatenate([ends, slopes, ends])
-
+        *batch, channels = value.shape
+        numbers = theta.astype(dtype).reshape(*batch, self.parameters_per_element, channels)
+        widths, heights, slopes = jax.lax.split(numbers, (self.bins, self.bins, self.bins - 1), axis=len(batch))
+        widths, heights = (jnp.exp(a - jnp.max(a, axis=-2, keepdims=True)) for a in (widths, heights))
         value = value.astype(dtype)
-        inside = jnp.abs(value) < self.limit
-        edges = lefts if searched == "left" else bottoms
-        # The last edge that is not beyond the value; the lowest stands in for values outside, whose result is not used.
-        reached = jnp.concatenate([jnp.ones((1, *value.shape), bool), value >= edges[1:]])
-        here = reached & ~jnp.concatenate([reached[1:], jnp.zeros((1, *value.shape), bool)])
+        number = self._number(*jax.lax.stop_gradient((widths if searched == "left" else heights, value)))
+        # Sums over marked bins, whose gradients are the marks again: no array of edges to go back through.
+        bins = np.arange(self.bins)[:, None]
+        here, before = bins == number[..., None, :], bins < number[..., None, :]
 
-        def at_bin(a):
-            return jnp.sum(jnp.where(here, a, 0), axis=0)
+        def edge_and_size(shares):
+            scale = 2 * self.limit * (1 - self.minimum * self.bins) / jnp.sum(shares, axis=-2)
+            edge = self._least * number - self.limit + scale * jnp.sum(jnp.where(before, shares, 0), axis=-2)
+            return edge, self._least + scale * jnp.sum(jnp.where(here, shares, 0), axis=-2)
 
-        return *map(at_bin, (lefts, bottoms, widths, heights, slopes[:-1], slopes[1:])), inside
+        # softplus(θ + shift) is 1 at θ = 0, which the outer slopes have in place of the network's say
+        shift = np.log(np.expm1(1 - self.minimum))
 
-    def _widths_and_edges(self, numbers):
-        shares = self.minimum + (1 - self.minimum * self.bins) * jax.nn.softmax(numbers, axis=0)
-        widths = 2 * self.limit * shares
-        return widths, jnp.cumsum(widths, axis=0) - widths - self.limit
+        def slope(marked):
+            return self.minimum + jax.nn.softplus(jnp.sum(jnp.where(marked, slopes, 0), axis=-2) + shift)
+
+        (left, width), (bottom, height) = edge_and_size(widths), edge_and_size(heights)
+        return _Bin(
+            left, bottom, width, height, slope(here[..., 1:, :]), slope(here[..., :-1, :]), jnp.abs(value) < self.limit
+        )
+
+    def _number(self, shares, value):
+        """Of the bin that each value lies in: how many inner edges it has reached."""
+        scale = 2 * self.limit * (1 - self.minimum * self.bins) / jnp.sum(shares, axis=-2)
+        number, below = jnp.zeros(value.shape, int), jnp.zeros_like(value)
+        for edge in range(1, self.bins):
+            below += shares[..., edge - 1, :]
+            number += value >= self._least * edge - self.limit + scale * below
+        return number
+
+    @property
+    def _least(self) -> float:
+        """The smallest width and height of a bin."""
+        return 2 * self.limit * self.minimum
+
+
+class _Bin(NamedTuple):
+    left: jax.Array
+    bottom: jax.Array
+    width: jax.Array
+    height: jax.Array
+    slope: jax.Array
+    next_slope: jax.Array
+    inside: jax.Array
+
+
+def _forward(here, x):
+    s = here.height / here.width
+    xi = jnp.where(here.inside, (x.astype(s.dtype) - here.left) / here.width, 0.5)
+    product = xi * (1 - xi)
+    denominator = s + (here.next_slope + here.slope - 2 * s) * product
+    y = here.bottom + here.height * (s * jnp.square(xi) + here.slope * product) / denominator
+    log_derivative = _log_derivative(xi, s, here.slope, here.next_slope, denominator)
+    return jnp.where(here.inside, y.astype(x.dtype), x), jnp.where(here.inside, log_derivative, 0)
+
+
+def _inverse(here, y):
+    s = here.height / here.width
+    rise = jnp.where(here.inside, (y.astype(s.dtype) - here.bottom) / here.height, 0.5)
+    curvature = here.next_slope + here.slope - 2 * s
+    # a·ξ² + b·ξ + c = 0, divided by the bin's height
+    a = s - here.slope + rise * curvature
+    b = here.slope - rise * curvature
+    c = -s * rise
+    xi = 2 * c / (-b - jnp.sqrt(jnp.square(b) - 4 * a * c))
+    denominator = s + curvature * xi * (1 - xi)
+    x = here.left + here.width * xi
+    log_derivative = _log_derivative(xi, s, here.slope, here.next_slope, denominator)
+    return jnp.where(here.inside, x.astype(y.dtype), y), jnp.where(here.inside, -log_derivative, 0)
 
 
 def _log_derivative(xi, s, slope, next_slope, denominator):
     numerator = next_slope * jnp.square(xi) + 2 * s * xi * (1 - xi) + slope * jnp.square(1 - xi)
-    return 2 * (jnp.log(s) - jnp.log(denominator)) + jnp.log(numerator)
+    return 2 * jnp.log(s / denominator) + jnp.log(numerator)

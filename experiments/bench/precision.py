@@ -1,0 +1,68 @@
+"""What networks in bfloat16 do to a trained model: bits/dim, and how far its inverse is off, tail included.
+
+Usage: python -m experiments.bench.precision RUN_DIR [--images 1024]
+
+The parameters of one run are evaluated on validation images with networks in float32 and in bfloat16. Errors are
+max |x − f⁻¹(f(x))| over an image, in units of the pixel range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from rich.progress import track
+
+from experiments import command_line
+from experiments.build import build_flow
+from experiments.command_line import UserError
+from experiments.data import load_images, with_data_dir
+from experiments.evaluation import NOISE_SEED
+from experiments.trained import restore_run
+from nvpjax.training import make_eval_step, make_round_trip
+
+
+@dataclass(frozen=True)
+class Arguments:
+    run_dir: tyro.conf.Positional[Path]
+    """Directory that train wrote."""
+    images: int = 1024
+    """The first so many of the validation images."""
+    batch_size: int = 64
+    """Images at a time."""
+    data_dir: Path | None = None
+    """Where prepared data sets lie; as in training by default."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = command_line.parse(
+        lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.bench.precision", description=__doc__)
+    )
+    if min(options.images, options.batch_size) < 1:
+        raise UserError(f"expected --images and --batch-size >= 1, got {options.images} and {options.batch_size}")
+    config, step, train_state = restore_run(options.run_dir, "best")
+    images = load_images(with_data_dir(config, options.data_dir), "validation")
+    chosen = range(min(options.images, len(images)))
+    batches = [chosen[first : first + options.batch_size] for first in chosen[:: options.batch_size]]
+    key = jax.random.key(NOISE_SEED)
+    print("| networks in | bits/dim | error: median | 90 % | 99 % | 99.9 % | worst |\n|---|---|---|---|---|---|---|")
+    for precision, dtype in {"float32": None, "bfloat16": jnp.bfloat16}.items():
+        flow = build_flow(config, axis_name=None, network_dtype=dtype)
+        programs = [jax.jit(make(flow, levels=config.levels)) for make in (make_eval_step, make_round_trip)]
+        bits, errors = [], []
+        for batch in track(batches, precision, transient=True):
+            stacked, indices = np.stack([images[index] for index in batch]), jnp.array(batch)
+            for program, values in zip(programs, (bits, errors), strict=True):
+                values.extend(program(train_state.params, train_state.state, key, stacked, indices).tolist())
+        quantiles = " | ".join(f"{value:.1e}" for value in np.quantile(errors, [0.5, 0.9, 0.99, 0.999, 1]))
+        print(f"| {precision} | {np.mean(bits):.4f} | {quantiles} |", flush=True)
+    print(f"{config.name}: {len(chosen)} validation images, step {step} of {options.run_dir}, jax {jax.__version__}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)
