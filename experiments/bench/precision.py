@@ -1,8 +1,8 @@
 """What networks in bfloat16 do to a trained model: bits/dim, and how far its inverse is off, tail included.
 
-Usage: python -m experiments.bench.precision RUN_DIR [--images 1024]
+Usage: python -m experiments.bench.precision RUN_DIR [--split train] [--images 1024]
 
-The parameters of one run are evaluated on validation images with networks in float32 and in bfloat16. Errors are
+The parameters of one run are evaluated with networks in float32 and in bfloat16. Errors are
 max |x − f⁻¹(f(x))| over an image, in units of the pixel range.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -31,8 +32,10 @@ from nvpjax.training import make_eval_step, make_round_trip
 class Arguments:
     run_dir: tyro.conf.Positional[Path]
     """Directory that train wrote."""
+    split: Literal["test", "validation", "train"] = "train"
+    """Images to evaluate on. A tail wants many."""
     images: int = 1024
-    """The first so many of the validation images."""
+    """The first so many of them."""
     batch_size: int = 64
     """Images at a time."""
     data_dir: Path | None = None
@@ -46,7 +49,7 @@ def main(arguments: Sequence[str]) -> None:
     if min(options.images, options.batch_size) < 1:
         raise UserError(f"expected --images and --batch-size >= 1, got {options.images} and {options.batch_size}")
     config, step, train_state = restore_run(options.run_dir, "best")
-    images = load_images(with_data_dir(config, options.data_dir), "validation")
+    images = load_images(with_data_dir(config, options.data_dir), options.split)
     chosen = range(min(options.images, len(images)))
     batches = [chosen[first : first + options.batch_size] for first in chosen[:: options.batch_size]]
     key = jax.random.key(NOISE_SEED)
@@ -61,7 +64,9 @@ def main(arguments: Sequence[str]) -> None:
                 values.extend(program(train_state.params, train_state.state, key, stacked, indices).tolist())
         quantiles = " | ".join(f"{value:.1e}" for value in np.quantile(errors, [0.5, 0.9, 0.99, 0.999, 1]))
         print(f"| {precision} | {np.mean(bits):.4f} | {quantiles} |", flush=True)
-    print(f"{config.name}: {len(chosen)} validation images, step {step} of {options.run_dir}, jax {jax.__version__}")
+    print(
+        f"{config.name}: {len(chosen)} images of {options.split}, step {step} of {options.run_dir}, jax {jax.__version__}"
+    )
 
 
 if __name__ == "__main__":

@@ -12,12 +12,15 @@ from rich.progress import track
 
 
 def medians_in_turns(runs: Mapping[str, Callable[[], object]], repeats: int, title: str = "turns") -> dict[str, float]:
-    """Seconds of each, the median of ``repeats`` turns. Each runs once before, which compiles."""
-    for run in runs.values():
-        jax.block_until_ready(run())
+    """Seconds of each, the median of ``repeats`` turns.
+
+    Before each that is timed the same runs untimed: in caches, and in threads that still spin (PyTorch's do, for a fifth
+    of a second), is what ran before.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in track(range(repeats), title, transient=True):
         for name, run in runs.items():
+            jax.block_until_ready(run())
             begin = time.perf_counter()
             jax.block_until_ready(run())
             seconds[name].append(time.perf_counter() - begin)

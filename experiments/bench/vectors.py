@@ -3,6 +3,7 @@
 Usage: python -m experiments.bench.vectors [--layers 8 16 32 64] [--transform affine] [--repeats 7]
 
 The peers are the extra "peers" and, with torch, the extra "peers-torch"; those that are not installed are left out.
+"networks" is no flow but the products of the networks alone, which no library can do without.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from experiments.bench.contenders import CONTENDERS, Contender, Sizes, Transform
 from experiments.bench.timing import medians_in_turns
 
 KINDS = ("step", "log_prob", "sample")
+OWN = ("nvpjax", "networks")
+"""What is no peer."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def main(arguments: Sequence[str]) -> None:
     rng = np.random.default_rng(0)
     batch = rng.normal(size=(options.batch_size, options.entries)).astype(np.float32)
     points = rng.normal(size=(options.points, options.entries)).astype(np.float32)
-    installed = [name for name in options.contenders if importlib.util.find_spec(name)]
+    installed = [name for name in options.contenders if name == "networks" or importlib.util.find_spec(name)]
     print(f"| layers | library | first step, s | {' | '.join(f'{kind}, ms | of best peer' for kind in KINDS)} |")
     print("|---" * (3 + 2 * len(KINDS)) + "|")
     worst = dict.fromkeys(KINDS, 0.0)
@@ -72,7 +75,7 @@ def main(arguments: Sequence[str]) -> None:
         for name in installed:
             cells = [f"{layers} | {name} | {first[name]:.1f}"]
             for kind in KINDS:
-                best = min((value for peer, value in medians[kind].items() if peer != "nvpjax"), default=float("nan"))
+                best = min((value for peer, value in medians[kind].items() if peer not in OWN), default=float("nan"))
                 ratio = medians[kind][name] / best
                 cells.append(f"{1000 * medians[kind][name]:.0f} | {ratio:.2f}")
                 if name == "nvpjax":
