@@ -36,12 +36,16 @@ kit: .venv-peers/installed
 	.venv-peers/bin/python -m experiments.kit.far_ends
 	.venv-peers/bin/python -m experiments.kit.peers
 
-# docs/performance.md: depth, and a flow of vectors beside six other libraries, on a machine that does nothing else.
+# docs/performance.md: depth, compilation, vectors beside six other libraries, images beside one, where their time goes.
+# Half an hour, on a machine that does nothing else.
 bench: .venv-peers/installed
 	.venv-peers/bin/python -m experiments.bench.depth
 	.venv-peers/bin/python -m experiments.bench.depth --strong
+	.venv-peers/bin/python -m experiments.bench.compilation
 	.venv-peers/bin/python -m experiments.bench.vectors
 	.venv-peers/bin/python -m experiments.bench.vectors --layers 8 --transform spline
+	.venv-peers/bin/python -m experiments.bench.image
+	JAX_PLATFORMS=cpu .venv-peers/bin/python -m experiments.bench.profile
 
 # The results, published beside measured, from experiments/results into the README.
 ledger: .venv/installed

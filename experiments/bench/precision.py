@@ -64,9 +64,8 @@ def main(arguments: Sequence[str]) -> None:
                 values.extend(program(train_state.params, train_state.state, key, stacked, indices).tolist())
         quantiles = " | ".join(f"{value:.1e}" for value in np.quantile(errors, [0.5, 0.9, 0.99, 0.999, 1]))
         print(f"| {precision} | {np.mean(bits):.4f} | {quantiles} |", flush=True)
-    print(
-        f"{config.name}: {len(chosen)} images of {options.split}, step {step} of {options.run_dir}, jax {jax.__version__}"
-    )
+    which = f"{len(chosen)} images of {options.split}, step {step} of {options.run_dir}"
+    print(f"{config.name}: {which}, jax {jax.__version__}")
 
 
 if __name__ == "__main__":

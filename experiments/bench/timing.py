@@ -14,8 +14,8 @@ from rich.progress import track
 def medians_in_turns(runs: Mapping[str, Callable[[], object]], repeats: int, title: str = "turns") -> dict[str, float]:
     """Seconds of each, the median of ``repeats`` turns.
 
-    Before each that is timed the same runs untimed: in caches, and in threads that still spin (PyTorch's do, for a fifth
-    of a second), is what ran before.
+    Before each that is timed the same runs untimed, which compiles the first time. Later it takes what the one before
+    left: caches of other arrays, threads that still spin (PyTorch's do, for a fifth of a second).
     """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in track(range(repeats), title, transient=True):
