@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 
 OPTIONS = {
-    "M_ARENA_MAX": (-8, 1),
+    "M_ARENA_MAX": (-8, 2),
     "M_MMAP_MAX": (-4, 0),
     "M_TRIM_THRESHOLD": (-1, 2**31 - 1),
 }
@@ -14,11 +14,12 @@ OPTIONS = {
 
 
 def keep_what_is_freed() -> None:
-    """Let all threads share one heap, which keeps what is freed; to be called before there are threads.
+    """Let all threads share two heaps, which keep what is freed; to be called before there are threads.
 
     By default glibc maps each large array anew and gives it back after the step: 75,000 page faults a step of the
     image model of ``experiments.bench.image``, a fifth of its time. And each thread gets a heap of its own, up to eight
-    a core: what is kept in them grew for as long as checkpoints were written.
+    a core: what is kept in them grew for as long as checkpoints were written. With one in all, the threads that compile
+    would wait for each other.
     """
     with contextlib.suppress(OSError, AttributeError):  # another C library
         for option, value in OPTIONS.values():
