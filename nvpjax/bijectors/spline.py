@@ -68,7 +68,7 @@ class RationalQuadraticSpline:
         *batch, channels = value.shape
         numbers = theta.astype(dtype).reshape(*batch, self.parameters_per_element, channels)
         widths, heights, slopes = jax.lax.split(numbers, (self.bins, self.bins, self.bins - 1), axis=len(batch))
-        widths, heights = (jnp.exp(a - jnp.max(a, axis=-2, keepdims=True)) for a in (widths, heights))
+        widths, heights = map(_powers, (widths, heights))
         value = value.astype(dtype)
         number = self._number(*jax.lax.stop_gradient((widths if searched == "left" else heights, value)))
         # Sums over marked bins, whose gradients are the marks again: no array of edges to go back through.
@@ -94,7 +94,7 @@ class RationalQuadraticSpline:
     def _number(self, shares, value):
         """Of the bin that each value lies in: how many inner edges it has reached."""
         scale = 2 * self.limit * (1 - self.minimum * self.bins) / jnp.sum(shares, axis=-2)
-        number, below = jnp.zeros(value.shape, int), jnp.zeros_like(value)
+        number = below = jnp.zeros_like(value)
         for edge in range(1, self.bins):
             below += shares[..., edge - 1, :]
             number += value >= self._least * edge - self.limit + scale * below
@@ -114,6 +114,11 @@ class _Bin(NamedTuple):
     slope: jax.Array
     next_slope: jax.Array
     inside: jax.Array
+
+
+def _powers(numbers):
+    """exp, up to a factor that shares do not see."""
+    return jnp.exp(numbers - jax.lax.stop_gradient(jnp.max(numbers, axis=-2, keepdims=True)))
 
 
 def _forward(here, x):
