@@ -62,10 +62,10 @@ def instructions(program: str) -> dict[str, Instruction]:
     bodies = dict(re.findall(r"^%(\S+) \(.*?\{\n(.*?)^\}", program, re.MULTILINE | re.DOTALL))
     shapes = {match[1]: match[2] for match in re.finditer(r"^ +(?:ROOT )?%(\S+) = (\S+)", program, re.MULTILINE)}
     found = {}
-    pattern = r"^ +(?:ROOT )?%(\S+) = (\S+) [\w-]+\((.*?)\)(.*)$"  # what gives a tuple computes nothing itself
-    for name, shape, arguments, rest in re.findall(pattern, program, re.MULTILINE):
+    pattern = r"^ +(?:ROOT )?%(\S+) = (\S+) ([\w-]+\((.*?)\).*)$"  # what gives a tuple computes nothing itself
+    for name, shape, rest, arguments in re.findall(pattern, program, re.MULTILINE):
         called = re.search(r"calls=%([^\s,]+)", rest)
-        line = f" %{name} = {shape} {arguments}{rest}"
+        line = f" %{name} = {shape} {rest}"
         text = bodies.get(called[1], "") if called else line
         operands = [shapes.get(operand, "") for operand in re.findall(r"%([\w.-]+)", arguments)]
         moved = sum(map(_bytes, [shape, *operands]))
