@@ -11,21 +11,19 @@ docs/performance.md.
 from __future__ import annotations
 
 import dataclasses
-import statistics
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tyro
 
 from experiments import command_line
-from experiments.bench.timing import compiled_anew
+from experiments.bench.image import matrix_product, random_images
+from experiments.bench.timing import compiled_anew, medians_in_turns
 from experiments.build import build_train_state, build_train_step
 from experiments.command_line import UserError
 from experiments.config import Config
@@ -38,9 +36,9 @@ from experiments.sample import make_sampler
 PRECISIONS = {
     "float32": ("float32", "float32"),
     "TensorFloat-32": ("tensorfloat32", "float32"),
-    "bfloat16": ("bfloat16", "bfloat16"),
+    "bfloat16": (None, "bfloat16"),
 }
-"""By name: what jax's products of float32 arrays are computed in, and the networks' dtype."""
+"""By name: what jax computes products of float32 arrays in, its default for None; and the networks' precision."""
 
 
 @dataclass(frozen=True)
@@ -61,24 +59,6 @@ class Arguments:
     """Folder for the record."""
 
 
-def median_seconds(run: Callable[[], Any], times: int) -> float:
-    """Each run is waited for, after one that is not counted."""
-    jax.block_until_ready(run())
-    seconds = []
-    for _ in range(times):
-        begin = time.perf_counter()
-        jax.block_until_ready(run())
-        seconds.append(time.perf_counter() - begin)
-    return statistics.median(seconds)
-
-
-def product_rate(size: int, dtype: str, times: int) -> float:
-    """Operations a second of a matrix product."""
-    a = jax.random.normal(jax.random.key(0), (size, size), dtype)
-    product = jax.jit(jnp.matmul)
-    return 2.0 * size**3 / median_seconds(lambda: product(a, a), times)
-
-
 def operations(config: Config, batch: np.ndarray) -> float:
     """Of a train step, counted before compilation and with no loops, whose bodies would count once."""
     state = jax.eval_shape(lambda: build_train_state(config))
@@ -86,7 +66,7 @@ def operations(config: Config, batch: np.ndarray) -> float:
     return jax.jit(step).lower(state, jax.random.key(1), batch).cost_analysis()["flops"]
 
 
-def measure(config: Config, dtype: str, batch: np.ndarray, options: Arguments) -> dict[str, float]:
+def measure(config: Config, batch: np.ndarray, options: Arguments) -> dict[str, float]:
     """Everything for one precision."""
     key, step = jax.random.key(1), build_train_step(config, axis_name=None)
     held = [jax.jit(lambda: build_train_state(config))()]
@@ -96,15 +76,19 @@ def measure(config: Config, dtype: str, batch: np.ndarray, options: Arguments) -
         held[0], metrics = compiled(held[0], key, batch)
         return metrics
 
-    seconds = median_seconds(train, options.steps)
     sampler = make_sampler(config, options.batch_size)
-    sampling = median_seconds(lambda: sampler(key, held[0].params, held[0].state, 1.0), options.steps)
+
+    def sample():
+        return sampler(key, held[0].params, held[0].state, 1.0)
+
+    product = matrix_product(options.matrix, config.precision)
+    seconds = medians_in_turns({"train": train, "sample": sample, "product": product.run}, options.steps)
     return {
-        "product_operations_per_second": product_rate(options.matrix, dtype, options.steps),
-        "step_seconds": seconds,
+        "product_operations_per_second": product.operations / seconds["product"],
+        "step_seconds": seconds["train"],
         "compilation_seconds": compilation,
         "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes,
-        "sampling_seconds": sampling,
+        "sampling_seconds": seconds["sample"],
     }
 
 
@@ -119,23 +103,19 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError("no accelerator was found, jax has a CPU only: install jax[cuda13] or jax[tpu], or give --cpu")
     begin = time.monotonic()
     config = dataclasses.replace(all_configs()[options.config][1], batch_size=options.batch_size)
-    shape = (options.batch_size, *config.image_shape)
-    batch = np.random.default_rng(0).integers(0, config.levels, shape).astype(np.uint8)
+    batch = random_images(config)
     count = operations(config, batch)
     print(f"{config.name} on {device.device_kind}: {count / 1e9:.4g} GFLOP a step of {options.batch_size} images")
     print(f"| precision | {' | '.join(SPEED_COLUMNS)} |")
     print("|---" * (1 + len(SPEED_COLUMNS)) + "|")
     measured, longest = {}, 0.0
-    for name, (products, dtype) in PRECISIONS.items():
+    for name, (products, precision) in PRECISIONS.items():
         started = time.monotonic()
         if measured and started + longest - begin > 60 * options.minutes:
             print(f"{name} is left out: it would not end within {options.minutes:g} minutes")
             continue
-        with ExitStack() as stack:
-            if products != "bfloat16":
-                stack.enter_context(jax.default_matmul_precision(products))
-            of_networks = dataclasses.replace(config, precision="bfloat16" if dtype == "bfloat16" else "float32")
-            measured[name] = measure(of_networks, dtype, batch, options)
+        with jax.default_matmul_precision(products):
+            measured[name] = measure(dataclasses.replace(config, precision=precision), batch, options)
         longest = max(longest, time.monotonic() - started)
         print(f"| {name} | {' | '.join(speed_cells(measured[name], count, options.batch_size))} |", flush=True)
     record = {

@@ -27,7 +27,9 @@ from experiments.sample import make_sampler
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Model:
+    """Which Real NVP, on how many images: what the benches of images have in common on their command lines."""
+
     features: int = 32
     """Feature maps of the first scale's networks."""
     blocks: int = 2
@@ -36,6 +38,15 @@ class Arguments:
     """Scales of the model."""
     batch_size: int = 16
     """Images of 32x32x3 a step."""
+
+    def config_and_images(self) -> tuple[Config, np.ndarray]:
+        sizes = {field.name: getattr(self, field.name) for field in dataclasses.fields(Model)}
+        config = dataclasses.replace(all_configs()["cifar10"][1], **sizes)
+        return config, random_images(config)
+
+
+@dataclass(frozen=True)
+class Arguments(Model):
     matrix: int = 2048
     """Rows and columns of the matrices whose product sets the mark."""
     samples: tuple[int, ...] = (1, 4, 16, 64)
@@ -56,8 +67,13 @@ class Program:
     """Seconds of tracing and compiling, and MB of temporary memory, as cells of the table."""
 
 
-def matrix_product(size: int) -> Program:
-    a = jax.random.normal(jax.random.key(0), (size, size))
+def random_images(config: Config) -> np.ndarray:
+    shape = (config.batch_size, *config.image_shape)
+    return np.random.default_rng(0).integers(0, config.levels, shape).astype(np.uint8)
+
+
+def matrix_product(size: int, dtype: str = "float32") -> Program:
+    a = jax.random.normal(jax.random.key(0), (size, size), dtype)
     product = jax.jit(jnp.matmul)
     return Program(lambda: product(a, a), 2.0 * size**3)
 
@@ -112,9 +128,7 @@ def main(arguments: Sequence[str]) -> None:
     options = command_line.parse(
         lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.bench.image", description=__doc__)
     )
-    sizes = {"scales": options.scales, "features": options.features, "blocks": options.blocks}
-    config = dataclasses.replace(all_configs()["cifar10"][1], batch_size=options.batch_size, **sizes)
-    batch = np.random.default_rng(0).integers(0, 256, (options.batch_size, *config.image_shape)).astype(np.uint8)
+    config, batch = options.config_and_images()
     product = f"{options.matrix} x {options.matrix} product"
     programs = {product: matrix_product(options.matrix)}
     for precision in options.precisions:

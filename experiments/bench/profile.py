@@ -10,7 +10,6 @@ than the latter.) For CPUs, whose instructions the profiler names.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 import tempfile
@@ -22,29 +21,19 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import tyro
 
 from experiments import command_line
-from experiments.bench.image import matrix_product
+from experiments.bench.image import Model, matrix_product
 from experiments.bench.timing import compiled_anew, medians_in_turns
 from experiments.build import build_train_state, build_train_step
 from experiments.command_line import UserError
-from experiments.configs import all_configs
 
 SIZES = {"pred": 1, "u8": 1, "s8": 1, "bf16": 2, "f16": 2, "f32": 4, "s32": 4, "u32": 4, "f64": 8, "s64": 8, "u64": 8}
 
 
 @dataclass(frozen=True)
-class Arguments:
-    features: int = 32
-    """Feature maps of the first scale's networks."""
-    blocks: int = 2
-    """Residual blocks of each network."""
-    scales: int = 2
-    """Scales of the model."""
-    batch_size: int = 16
-    """Images of 32x32x3 a step."""
+class Arguments(Model):
     parts: int = 5
     """How many of the largest parts."""
     steps: int = 5
@@ -136,9 +125,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     if jax.default_backend() != "cpu":
         raise UserError("the profiler names instructions on the CPU only: start with JAX_PLATFORMS=cpu")
-    sizes = {"scales": options.scales, "features": options.features, "blocks": options.blocks}
-    config = dataclasses.replace(all_configs()["cifar10"][1], batch_size=options.batch_size, **sizes)
-    batch = np.random.default_rng(0).integers(0, 256, (options.batch_size, *config.image_shape)).astype(np.uint8)
+    config, batch = options.config_and_images()
     held, key = build_train_state(config), jax.random.key(1)
     compiled, _ = compiled_anew(build_train_step(config, axis_name=None), held, key, batch, donate_argnums=0)
     held, _ = jax.block_until_ready(compiled(held, key, batch))
