@@ -16,6 +16,7 @@ from nvpjax import (
     Checkerboard,
     Coupling,
     Exp,
+    FixedAffine,
     Linear,
     OnAxes,
     OnLeaf,
@@ -127,6 +128,41 @@ def test_programs_do_not_grow_with_the_number_of_layers():
         return [program.as_text().count("\n") for program in programs]
 
     assert lines(8) == lines(64)
+
+
+@pytest.mark.parametrize("scan", [None, False, True])
+@pytest.mark.parametrize("times", [1, 2, 3, 4])
+def test_layers_without_parameters_are_as_many_as_asked_for(times, scan):
+    deep = Repeat(FixedAffine(shift=1.0), times, scan=scan)
+    x = numbers(2, 3)
+    params, state = deep.init(jax.random.key(0), x)
+    equal(deep.forward(params, state, x)[0], x + times)
+    equal(deep.inverse(params, state, x)[0], x - times)
+
+
+DEEP = Repeat(Coupling(ChannelMask(), Affine(), FlaxConditioner(MLP((16, 24), 8))), 8, alternate=True)
+
+
+def test_samples_read_no_bias_inside_a_loop_over_entries():
+    x = jnp.zeros((64, 8))
+    params, state = jax.eval_shape(DEEP.init, jax.random.key(0), x)
+    program = jax.jit(lambda *args: DEEP.inverse(*args)[0]).lower(params, state, x).compile().as_text()
+    loops = [computation for computation in program.split("\n}") if "exponential(" in computation]
+    assert loops and not any("dynamic-slice(" in loop for loop in loops)
+
+
+def test_the_forward_loop_keeps_no_copy_of_kernels():
+    x = jnp.zeros((2, 8))
+    params, state = jax.eval_shape(DEEP.init, jax.random.key(0), x)
+
+    def loss(params):
+        return jnp.sum(DEEP.forward(params, state, x)[1])
+
+    forward, _backward = (
+        equation for equation in jax.make_jaxpr(jax.grad(loss))(params).eqns if equation.primitive.name == "scan"
+    )
+    kernels = {leaf.shape[1:] for leaf in jax.tree.leaves(params) if leaf.ndim == 3}
+    assert kernels and not any(kept.aval.shape[-2:] in kernels for kept in forward.outvars)
 
 
 def test_on_axes_is_a_matrix_along_these_axes():
