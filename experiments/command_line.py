@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from experiments.compilation_cache import use_compilation_cache, use_no_compilation_cache
+from experiments.convolutions import compile_convolutions_fast
 from experiments.heap import keep_what_is_freed
 
 
@@ -33,6 +34,7 @@ def run(
     and 143. Compiled programs are kept for the next start, unless all is to ``compile_anew``.
     """
     keep_what_is_freed()
+    compile_convolutions_fast()
     use_no_compilation_cache() if compile_anew else use_compilation_cache()
     for stream in (sys.stdout, sys.stderr):  # a terminal that has no ± shall not end a run
         if isinstance(stream, io.TextIOWrapper):
