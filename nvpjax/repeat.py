@@ -98,26 +98,25 @@ class Repeat(Bijector):
 
         one = jax.jit(lambda odd, carry, of_one: layer(self._layer(odd), carry, of_one), static_argnums=0)
 
-        def written_out(carry, layers):
+        def written_out(carry, variables):
+            layers = _unstack(variables)
             outputs = [None] * len(layers)
             for number in reversed(range(len(layers))) if reverse else range(len(layers)):
                 carry, outputs[number] = one(number % 2 == 1, carry, layers[number][1])  # equal layers: one trace
-            return carry, outputs
+            return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)
 
-        numbered = (jnp.arange(self.times), variables)
-        of_one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), numbered)
+        variables = (jnp.arange(self.times), variables)
+        of_one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), variables)
         convolves = _convolves(jax.make_jaxpr(one_of_many)(carry, of_one).jaxpr)
         scan = not (convolves and jax.default_backend() == "cpu") if self.scan is None else self.scan
         if not scan or self.times == 2:
-            carry, outputs = written_out(carry, _unstack(numbered, axis=0))
-            return carry, _stack(outputs, axis=0)
+            return written_out(carry, variables)
         # In pairs no mask is chosen on the device, and between the two nothing is put together or copied: densities of
         # flows of vectors take a quarter less on the CPU. Larger passes bring little more, and compile longer.
         if self.times % 2 == 0 and not convolves:
-            pairs = _unstack(fold(numbered, 2), axis=1)
-            carry, outputs = _scan_reading_ahead(written_out, carry, pairs, reverse=reverse)
-            return carry, unfold(_stack(outputs, axis=1))
-        return jax.lax.scan(one_of_many, carry, numbered, reverse=reverse)
+            carry, outputs = _scan_reading_ahead(written_out, carry, fold(variables, 2), reverse=reverse)
+            return carry, unfold(outputs)
+        return jax.lax.scan(one_of_many, carry, variables, reverse=reverse)
 
     def _layer(self, odd: bool | jax.Array) -> Bijector:
         return _with_masks_in_turns(self.bijector, odd) if self.alternate else self.bijector
@@ -141,27 +140,22 @@ def unfold(tree):
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tree)
 
 
-def _unstack(tree, axis: int) -> list:
+def _unstack(tree) -> list:
     """One tree a layer. By ``lax.split``, whose gradient is a concatenation; that of indexing is a sum over layers."""
     leaves, structure = jax.tree.flatten(tree)
-    pieces = [jax.lax.split(leaf, (1,) * leaf.shape[axis], axis=axis) for leaf in leaves]
-    return [structure.unflatten([piece.squeeze(axis) for piece in of_one]) for of_one in zip(*pieces, strict=True)]
-
-
-def _stack(trees: list, axis: int):
-    """What ``_unstack`` did, undone."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis), *trees)
+    pieces = [[piece[0] for piece in jax.lax.split(leaf, (1,) * len(leaf))] for leaf in leaves]
+    return [structure.unflatten(of_one) for of_one in zip(*pieces, strict=True)]
 
 
 def _scan_reading_ahead(layer, carry, variables, *, reverse: bool):
-    """``lax.scan`` in which vectors and scalars of floating numbers, biases, are read one pass before they are used.
+    """``lax.scan`` over pairs in which floating vectors of a layer, biases, are read one pass before they are used.
 
     Else the CPU's compiler reads them inside the loops over entries, at an address that it does not know to be fixed,
     and gives up vector instructions there: samples take a sixth longer. Kernels it reads before their product anyway.
     """
 
-    def is_early(leaf) -> bool:
-        return jax.default_backend() == "cpu" and leaf.ndim <= 2 and jnp.issubdtype(leaf.dtype, jnp.floating)
+    def is_early(leaf) -> bool:  # pairs, two layers, entries
+        return jax.default_backend() == "cpu" and leaf.ndim <= 3 and jnp.issubdtype(leaf.dtype, jnp.floating)
 
     def pass_and_read(carry, read):
         carry, held = carry

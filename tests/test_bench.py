@@ -2,10 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 
+from experiments.bench.depth import couplings, train_step
 from experiments.bench.profile import instructions, shares
 from experiments.bench.timing import compiled_anew, medians_in_turns
+from nvpjax import Flow, Reversible
 
 
 def test_time_of_what_runs_at_once_is_divided():
@@ -35,3 +38,15 @@ def test_each_turn_runs_once_untimed_and_once_timed():
 @pytest.mark.parametrize("name", ["accelerator", "compilation", "contenders", "depth", "image", "precision", "vectors"])
 def test_benches_can_be_imported_without_the_peers(name):
     __import__(f"experiments.bench.{name}")
+
+
+def test_memory_of_a_reversible_step_does_not_grow_though_parameters_do():
+    x, optimizer = jnp.zeros((64, 8)), optax.adam(1e-3)
+
+    def temporary(layers):
+        flow = Flow(Reversible(couplings(layers, entries=8, hidden=64)))
+        params, state = jax.eval_shape(flow.init, jax.random.key(0), x)
+        variables = params, jax.eval_shape(optimizer.init, params), state, x
+        return compiled_anew(train_step(flow, optimizer), *variables)[0].memory_analysis().temp_size_in_bytes
+
+    assert temporary(64) < 1.3 * temporary(8)

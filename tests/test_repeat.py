@@ -151,20 +151,6 @@ def test_samples_read_no_bias_inside_a_loop_over_entries():
     assert loops and not any("dynamic-slice(" in loop for loop in loops)
 
 
-def test_the_forward_loop_keeps_no_copy_of_kernels():
-    x = jnp.zeros((2, 8))
-    params, state = jax.eval_shape(DEEP.init, jax.random.key(0), x)
-
-    def loss(params):
-        return jnp.sum(DEEP.forward(params, state, x)[1])
-
-    forward, _backward = (
-        equation for equation in jax.make_jaxpr(jax.grad(loss))(params).eqns if equation.primitive.name == "scan"
-    )
-    kernels = {leaf.shape[1:] for leaf in jax.tree.leaves(params) if leaf.ndim == 3}
-    assert kernels and not any(kept.aval.shape[-2:] in kernels for kept in forward.outvars)
-
-
 def test_on_axes_is_a_matrix_along_these_axes():
     x, linear = numbers(2, 3, 4, 5), Linear()
     params, _ = OnAxes(linear, (1,)).init(jax.random.key(0), x)
