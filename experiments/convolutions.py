@@ -19,5 +19,6 @@ def compile_convolutions_fast() -> None:
     own stands.
     """
     flags = os.environ.get("XLA_FLAGS", "")
-    if jax.__version_info__ < (0, 11) and FLAG not in flags:
+    names_a_file = flags.strip() and not flags.strip().startswith("-")  # which XLA reads for flags
+    if jax.__version_info__ < (0, 11) and FLAG not in flags and not names_a_file:
         os.environ["XLA_FLAGS"] = f"{flags} --{FLAG}={KEPT}".strip()
