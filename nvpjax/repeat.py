@@ -147,11 +147,12 @@ def _unstack(tree) -> list:
     return [structure.unflatten(of_one) for of_one in zip(*pieces, strict=True)]
 
 
-def _scan_reading_ahead(layer, carry, variables, *, reverse: bool):
-    """``lax.scan`` over pairs in which floating vectors of a layer, biases, are read one pass before they are used.
+def _scan_reading_ahead(pair, carry, variables, *, reverse: bool):
+    """``lax.scan`` over pairs of layers, in which what is a vector in each, as biases are, is read one pass early.
 
-    Else the CPU's compiler reads them inside the loops over entries, at an address that it does not know to be fixed,
-    and gives up vector instructions there: samples take a sixth longer. Kernels it reads before their product anyway.
+    Else the CPU's compiler reads biases inside the loops over entries, at an address that it does not know to be fixed,
+    and gives up vector instructions there: samples of affine couplings take a sixth longer. Kernels it reads before
+    their product anyway, and held early they would be copied.
     """
 
     def is_early(leaf) -> bool:  # pairs, two layers, entries
@@ -161,7 +162,7 @@ def _scan_reading_ahead(layer, carry, variables, *, reverse: bool):
         carry, held = carry
         now = jax.tree.map(lambda held, read: read if held is None else held, held, read, is_leaf=_is_none)
         held = jax.tree.map(lambda held, read: None if held is None else read, held, read, is_leaf=_is_none)
-        carry, outputs = layer(carry, now)
+        carry, outputs = pair(carry, now)
         return (carry, held), outputs
 
     first, step = (-1, 1) if reverse else (0, -1)

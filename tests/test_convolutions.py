@@ -1,11 +1,13 @@
 """How the programs have convolutions compiled."""
 
 import os
+import subprocess
+import sys
 
 import jax
 import pytest
 
-from experiments.convolutions import FLAG, KEPT, compile_convolutions_fast
+from experiments.convolutions import FLAG, compile_convolutions_fast
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,25 @@ def test_only_jax_0_10_is_told_and_the_users_flags_stand(monkeypatch, version, f
     assert told.startswith(flags) and len(told.split()) == options
 
 
+PROGRAM = """
+import sys
+import jax, jax.numpy as jnp
+from experiments import command_line
+
+def main(arguments):
+    x, kernel = jnp.ones((16, 32, 32, 32)), jnp.ones((3, 3, 32, 32))
+    layout = ("NHWC", "HWIO", "NHWC")
+    convolve = jax.jit(lambda *xs: jax.lax.conv_general_dilated(*xs, (1, 1), "SAME", dimension_numbers=layout))
+    print("ynn" in convolve.lower(x, kernel).compile().as_text())
+
+command_line.run(main, []) if sys.argv[1] == "program" else main([])
+"""
+
+
 @pytest.mark.skipif(jax.__version_info__ >= (0, 11), reason="told to JAX 0.10 alone")
-def test_xla_knows_the_flag():
-    jax.jit(lambda x: x + 1).lower(1.0).compile(compiler_options={FLAG: KEPT})
+@pytest.mark.parametrize("started, by_ynnpack", [("program", "False"), ("alone", "True")])
+def test_programs_keep_convolutions_out_of_ynnpack(started, by_ynnpack):
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    command = [sys.executable, "-c", PROGRAM, started]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout.strip()) == (0, by_ynnpack), ended.stderr
