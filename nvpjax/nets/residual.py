@@ -63,7 +63,7 @@ class ResidualNet(linen.Module):
                 variable_axes={"params": 0, "batch_stats": 0},
                 split_rngs={"params": True},
                 length=self.blocks,
-                unroll=1 if scan else self.blocks,
+                unroll=1 if scan else 0,  # all of them: with unroll=1, a scan of one block would stay a loop
             )
             (h, skip), _ = stacked(self.features, train, self.axis_name, name="blocks")((h, skip), None)
         return _convolution(self.outputs, kernel=1, name="output")(linen.relu(norm("output_norm")(skip)))
