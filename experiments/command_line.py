@@ -8,21 +8,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from experiments.compilation_cache import use_compilation_cache, use_no_compilation_cache
-from experiments.convolutions import compile_convolutions_fast
-from experiments.heap import keep_what_is_freed
-
-
-class UserError(Exception):
-    """Something that the user can put right. The text is one line: what was expected, what came, what to do."""
-
-
-class Interrupted(Exception):
-    """A signal came; ``number`` is its own. The text is the line for the user."""
-
-    def __init__(self, number: int, line: str = ""):
-        super().__init__(line)
-        self.number = number
+from experiments.errors import Interrupted, UserError, in_one_line
+from experiments.machine.compilation_cache import use_compilation_cache, use_no_compilation_cache
+from experiments.machine.convolutions import compile_convolutions_fast
+from experiments.machine.heap import keep_what_is_freed
 
 
 def run(
@@ -50,21 +39,6 @@ def run(
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-
-
-def in_one_line(error: Exception) -> str:
-    """What a user reads of an error: what was expected, what came, what to do, where it knows that."""
-    if isinstance(error, UserError):
-        return str(error)
-    if isinstance(error, OSError):
-        return f"{error.filename or 'a file'}: {error.strerror or error}; nothing else was changed"
-    return f"{type(error).__name__}: {error}".splitlines()[0]
-
-
-def first_line(error: Exception) -> str:
-    """Of another library's error, what fits into a line of ours."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:160]
 
 
 def parse(read: Callable[[], Any]) -> Any:

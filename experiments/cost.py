@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import tyro
 
 from experiments import command_line
-from experiments.build import build_flow, build_train_state, build_train_step
-from experiments.command_line import UserError
 from experiments.configs import all_configs
+from experiments.errors import UserError
+from experiments.runs.build import build_flow, build_train_state, build_train_step
 from experiments.sample import make_sampler
 from nvpjax.training import make_eval_step
 

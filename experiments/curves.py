@@ -13,11 +13,11 @@ import numpy as np
 import tyro
 
 from experiments import command_line
-from experiments.command_line import UserError
-from experiments.config import read_config
-from experiments.metrics import read_metrics
-from experiments.pictures import save_picture
-from experiments.plots import figure
+from experiments.errors import UserError
+from experiments.pictures.grids import save_picture
+from experiments.pictures.plots import figure
+from experiments.runs.config import read_config
+from experiments.runs.metrics import read_metrics
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ import tyro
 from rich.progress import track
 
 from experiments import command_line
-from experiments.command_line import UserError
-from experiments.data import load_images, with_data_dir
-from experiments.evaluation import check_devices, evaluate_images, make_evaluators
-from experiments.records import RESULTS, ledger_name, make_record, write_record
-from experiments.trained import restore_run
+from experiments.data.images import load_images, with_data_dir
+from experiments.errors import UserError
+from experiments.runs.evaluation import check_devices, evaluate_images, make_evaluators
+from experiments.runs.records import RESULTS, ledger_name, make_record, write_record
+from experiments.runs.trained import restore_run
 from nvpjax.parallel import replicate
 
 

@@ -17,10 +17,10 @@ from pathlib import Path
 import tyro
 
 from experiments import command_line
-from experiments.command_line import UserError
-from experiments.config import FREE_TO_CHANGE, to_json
 from experiments.configs import all_configs
-from experiments.records import SPEED, read_records
+from experiments.errors import UserError
+from experiments.runs.config import FREE_TO_CHANGE, to_json
+from experiments.runs.records import SPEED, read_records
 
 README = Path(__file__).parent.parent / "README.md"
 PERFORMANCE = README.parent / "docs" / "performance.md"

@@ -14,9 +14,9 @@ import numpy as np
 import tyro
 
 from experiments import command_line
-from experiments.data import pick_images, with_data_dir
-from experiments.pictures import save_grid, to_pixels
-from experiments.trained import make_coder, restore_run
+from experiments.data.images import pick_images, with_data_dir
+from experiments.pictures.grids import save_grid, to_pixels
+from experiments.runs.trained import make_coder, restore_run
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ import numpy as np
 import tyro
 
 from experiments import command_line
-from experiments.build import build_flow
-from experiments.command_line import UserError
-from experiments.config import Config
-from experiments.pictures import save_grid, to_pixels
-from experiments.trained import restore_run
+from experiments.errors import UserError
+from experiments.pictures.grids import save_grid, to_pixels
+from experiments.runs.build import build_flow
+from experiments.runs.config import Config
+from experiments.runs.trained import restore_run
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ import tyro
 from rich.progress import track
 
 from experiments import command_line
-from experiments.command_line import UserError
-from experiments.densities import DENSITIES, Density
-from experiments.pictures import save_picture
-from experiments.plots import figure
+from experiments.data.densities import DENSITIES, Density
+from experiments.errors import UserError
+from experiments.pictures.grids import save_picture
+from experiments.pictures.plots import figure
 from nvpjax import Flow, real_nvp_vectors
 
 HELD_OUT = 20_000

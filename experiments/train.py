@@ -17,22 +17,23 @@ from pathlib import Path
 import jax
 import tyro
 
-from experiments import command_line, pod
-from experiments.build import build_train_state, build_train_step, train_state_like
-from experiments.checkpoints import Checkpoints, Position
-from experiments.command_line import Interrupted, UserError
-from experiments.config import Config, check_run_directory, open_run_directory
+from experiments import command_line
 from experiments.configs import all_configs
-from experiments.data import load_images, training_batches
-from experiments.evaluation import check_devices, evaluate_images, make_evaluators
-from experiments.health import Health
-from experiments.interruption import Interruption
-from experiments.metrics import MetricsLog, NoLog, training_seconds
-from experiments.pod import Multihost
-from experiments.progress import TrainingProgress
-from experiments.provenance import write_start
-from experiments.run_lock import locked
-from experiments.validation import Validation
+from experiments.data.images import load_images, training_batches
+from experiments.errors import Interrupted, UserError
+from experiments.machine import pod
+from experiments.machine.pod import Multihost
+from experiments.runs.build import build_train_state, build_train_step, train_state_like
+from experiments.runs.checkpoints import Checkpoints, Position
+from experiments.runs.config import Config, check_run_directory, open_run_directory
+from experiments.runs.evaluation import check_devices, evaluate_images, make_evaluators
+from experiments.runs.health import Health
+from experiments.runs.interruption import Interruption
+from experiments.runs.metrics import MetricsLog, NoLog, training_seconds
+from experiments.runs.progress import TrainingProgress
+from experiments.runs.provenance import write_start
+from experiments.runs.run_lock import locked
+from experiments.runs.validation import Validation
 from nvpjax.parallel import parallel_train_step, replicate, shard, unreplicate
 
 

@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from experiments import command_line
-from experiments.compilation_cache import VARIABLE, use_compilation_cache
+from experiments.machine.compilation_cache import VARIABLE, use_compilation_cache
 
 
 @pytest.fixture

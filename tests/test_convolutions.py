@@ -7,7 +7,7 @@ import sys
 import jax
 import pytest
 
-from experiments.convolutions import FLAG, compile_convolutions_fast
+from experiments.machine.convolutions import FLAG, compile_convolutions_fast
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from experiments.command_line import UserError
 from experiments.configs import all_configs
-from experiments.data import load_images, pick_images, training_batches
-from experiments.preprocessing import cut_and_resize
+from experiments.data.images import load_images, pick_images, training_batches
+from experiments.data.preprocessing import cut_and_resize
+from experiments.errors import UserError
 
 image_of = tfds.features.Image
 SETS = {

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from experiments.densities import DENSITIES
+from experiments.data.densities import DENSITIES
 from experiments.toy2d import Arguments, fit, integral
 from nvpjax import real_nvp_vectors
 

@@ -22,17 +22,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import checkpoints, command_line, interruption, train
-from experiments.build import train_state_like
-from experiments.checkpoints import Checkpoints
-from experiments.command_line import Interrupted, UserError
-from experiments.config import read_config
+from experiments import command_line, train
 from experiments.configs import all_configs
-from experiments.data import load_images
-from experiments.health import Health
-from experiments.metrics import MetricsLog, read_metrics
-from experiments.run_lock import locked
-from experiments.trained import restore_run
+from experiments.data.images import load_images
+from experiments.errors import Interrupted, UserError
+from experiments.runs import checkpoints, interruption
+from experiments.runs.build import train_state_like
+from experiments.runs.checkpoints import Checkpoints
+from experiments.runs.config import read_config
+from experiments.runs.health import Health
+from experiments.runs.metrics import MetricsLog, read_metrics
+from experiments.runs.run_lock import locked
+from experiments.runs.trained import restore_run
 from nvpjax.reversible import ERROR
 
 # One process runs them all: they share a fixture and compiled programs.

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from experiments import ledger, records
+from experiments import ledger
 from experiments.bench import accelerator
-from experiments.command_line import UserError
-from experiments.config import to_json
 from experiments.configs import all_configs
-from experiments.provenance import command
+from experiments.errors import UserError
+from experiments.runs import records
+from experiments.runs.config import to_json
+from experiments.runs.provenance import command
 
 ROOT = Path(__file__).parent.parent
 

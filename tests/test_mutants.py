@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from experiments.kit.faults import COUPLING, MUTANTS
 from nvpjax import BatchNorm
 from nvpjax.testing import CHECKS, examine_bijector
-from nvpjax.testing.mutants import COUPLING, MUTANTS
 
 
 def examine(bijector, event=(2,), **options):

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.command_line import UserError
 from experiments.compress import coarsest
+from experiments.errors import UserError
 from experiments.manifold import manifold
-from experiments.pictures import save_grid, to_pixels
+from experiments.pictures.grids import save_grid, to_pixels
 from nvpjax import Chain, MultiScale, OrderedSqueeze
 
 RNG = np.random.default_rng(0)

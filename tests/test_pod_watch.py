@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from experiments import pod
-from experiments.command_line import UserError
-from experiments.pod import Watch
+from experiments.errors import UserError
+from experiments.machine import pod
+from experiments.machine.pod import Watch
 
 TIMEOUT = 20.0
 

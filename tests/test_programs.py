@@ -16,12 +16,12 @@ import pytest
 from PIL import Image
 
 from experiments import command_line, compress, curves, evaluate, manifold, reconstruct, sample, train
-from experiments.build import train_state_like
-from experiments.checkpoints import Checkpoints
-from experiments.config import read_config
-from experiments.data import load_images, training_batches
-from experiments.metrics import read_metrics
-from experiments.records import FIELDS
+from experiments.data.images import load_images, training_batches
+from experiments.runs.build import train_state_like
+from experiments.runs.checkpoints import Checkpoints
+from experiments.runs.config import read_config
+from experiments.runs.metrics import read_metrics
+from experiments.runs.records import FIELDS
 
 # One process runs them all: they share a fixture that takes long.
 pytestmark = pytest.mark.xdist_group("programs")

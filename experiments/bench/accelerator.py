@@ -24,13 +24,13 @@ import tyro
 from experiments import command_line
 from experiments.bench.image import matrix_product, random_images
 from experiments.bench.timing import compiled_anew, medians_in_turns
-from experiments.build import build_train_state, build_train_step
-from experiments.command_line import UserError
-from experiments.config import Config
 from experiments.configs import all_configs
+from experiments.errors import UserError
 from experiments.ledger import SPEED_COLUMNS, speed_cells
-from experiments.provenance import surroundings
-from experiments.records import SPEED, write_record
+from experiments.runs.build import build_train_state, build_train_step
+from experiments.runs.config import Config
+from experiments.runs.provenance import surroundings
+from experiments.runs.records import SPEED, write_record
 from experiments.sample import make_sampler
 
 PRECISIONS = {

@@ -20,9 +20,9 @@ import tyro
 
 from experiments import command_line
 from experiments.bench.timing import compiled_anew, medians_in_turns
-from experiments.build import build_train_state, build_train_step
-from experiments.config import Config
 from experiments.configs import all_configs
+from experiments.runs.build import build_train_state, build_train_step
+from experiments.runs.config import Config
 from experiments.sample import make_sampler
 
 

@@ -19,11 +19,12 @@ import jax
 import tyro
 from rich.progress import track
 
-from experiments import command_line, data
-from experiments.build import build_train_state, build_train_step
-from experiments.command_line import UserError
-from experiments.config import Config
+from experiments import command_line
 from experiments.configs import all_configs
+from experiments.data import images as data
+from experiments.errors import UserError
+from experiments.runs.build import build_train_state, build_train_step
+from experiments.runs.config import Config
 from nvpjax.parallel import parallel_train_step, replicate, shard
 
 

@@ -19,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from experiments import command_line
 from experiments.bench.timing import medians_in_turns
-from experiments.command_line import UserError
+from experiments.errors import UserError
 from nvpjax import real_nvp
 from nvpjax.parallel import AXIS, parallel_train_step, replicate, shard
 from nvpjax.training import TrainState, create_train_state, make_train_step

@@ -20,11 +20,11 @@ import tyro
 from rich.progress import track
 
 from experiments import command_line
-from experiments.build import build_flow
-from experiments.command_line import UserError
-from experiments.data import load_images, with_data_dir
-from experiments.evaluation import NOISE_SEED
-from experiments.trained import restore_run
+from experiments.data.images import load_images, with_data_dir
+from experiments.errors import UserError
+from experiments.runs.build import build_flow
+from experiments.runs.evaluation import NOISE_SEED
+from experiments.runs.trained import restore_run
 from nvpjax.training import make_eval_step, make_round_trip
 
 

@@ -26,8 +26,8 @@ import tyro
 from experiments import command_line
 from experiments.bench.image import Model, matrix_product
 from experiments.bench.timing import compiled_anew, medians_in_turns
-from experiments.build import build_train_state, build_train_step
-from experiments.command_line import UserError
+from experiments.errors import UserError
+from experiments.runs.build import build_train_state, build_train_step
 
 SIZES = {"pred": 1, "u8": 1, "s8": 1, "bf16": 2, "f16": 2, "f32": 4, "s32": 4, "u32": 4, "f64": 8, "s64": 8, "u64": 8}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from experiments.config import Config
+from experiments.runs.config import Config
 
 
 def all_configs() -> dict[str, tuple[str, Config]]:

@@ -7,7 +7,7 @@ Rows 40:188 and columns 15:163 are cut out (148x148) and resized to 64x64 with a
 are mirrored at random.
 """
 
-from experiments.config import Config
+from experiments.runs.config import Config
 
 CONFIG = Config(
     name="celeba",

@@ -7,7 +7,7 @@ Training images are mirrored at random. The paper's running averages in training
 authors' program leaves them off.
 """
 
-from experiments.config import Config
+from experiments.runs.config import Config
 
 CONFIG = Config(
     name="cifar10",

@@ -3,7 +3,7 @@
 Command: python -m experiments.train digits  (or: make train)
 """
 
-from experiments.config import Config
+from experiments.runs.config import Config
 
 CONFIG = Config(
     name="digits",

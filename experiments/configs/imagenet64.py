@@ -8,7 +8,7 @@ config is for who still has it. Numbers on the set that can be had today, imagen
 comparison: its images are anti-aliased. The test images are that set's validation split.
 """
 
-from experiments.config import Config
+from experiments.runs.config import Config
 
 CONFIG = Config(
     name="imagenet64",

@@ -7,7 +7,7 @@ variant of ImageNet*, 2017), are smoother than those of the paper and score lowe
 Reads ``imagenet_resized/64x64``. The test images are that set's validation split.
 """
 
-from experiments.config import Config
+from experiments.runs.config import Config
 
 CONFIG = Config(
     name="imagenet64_resized",

@@ -8,7 +8,7 @@ random; for evaluation the middle is taken, so that the number does not depend o
 validation split, 300 images.
 """
 
-from experiments.config import Config
+from experiments.runs.config import Config
 
 CONFIG = Config(
     name="lsun_tower",

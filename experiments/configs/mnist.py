@@ -7,7 +7,7 @@ table 2). The published MNIST figures of this line of work use a logit constant 
 the black background cannot be modelled cheaply. mnist_fast is the same data with a model for two cores.
 """
 
-from experiments.config import Config
+from experiments.runs.config import Config
 
 CONFIG = Config(
     name="mnist",

@@ -5,7 +5,7 @@ Command: python -m experiments.train mnist_fast --data-dir DIR
 Published for a Real NVP of this family, trained on GPUs for days: 1.06 bits/dim (FFJORD, table 2).
 """
 
-from experiments.config import Config
+from experiments.runs.config import Config
 
 CONFIG = Config(
     name="mnist_fast",

@@ -6,7 +6,7 @@ Not a benchmark: 2,300 overlapping patches of two photographs. It is here to see
 stable, on two cores. Validation and test images share no pixel with training images.
 """
 
-from experiments.config import Config
+from experiments.runs.config import Config
 
 CONFIG = Config(
     name="patches",

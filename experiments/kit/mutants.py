@@ -10,8 +10,8 @@ import sys
 import jax
 import numpy as np
 
+from experiments.kit.faults import MUTANTS, Mutant
 from nvpjax.testing import CHECKS, examine_bijector
-from nvpjax.testing.mutants import MUTANTS, Mutant
 
 
 def examine(mutant: Mutant):

@@ -18,10 +18,10 @@ from typing import Literal
 import tyro
 
 from experiments import command_line
-from experiments.command_line import UserError
 from experiments.configs import all_configs
-from experiments.data import with_data_dir
-from experiments.metrics import read_metrics
+from experiments.data.images import with_data_dir
+from experiments.errors import UserError
+from experiments.runs.metrics import read_metrics
 from experiments.train import train
 
 BOUND = 0.3

@@ -6,7 +6,7 @@
 Nothing is compared with the bijector's own word: log-dets are held against Jacobians by automatic differentiation in
 float64, integrals against areas, gradients against differences. ``nvpjax.testing.strategies`` draws the cases with
 hypothesis, ``nvpjax.testing.plugin`` is a fixture for pytest, ``nvpjax.testing.adapters`` take bijectors of other
-libraries, ``nvpjax.testing.mutants`` show that each check can fail.
+libraries.
 """
 
 from nvpjax.testing.kit import CHECKS, LADDER, CheckResult, Report, check_bijector, examine_bijector

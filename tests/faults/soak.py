@@ -26,9 +26,9 @@ import numpy as np
 import tyro
 
 from experiments import command_line
-from experiments.command_line import Interrupted, UserError
 from experiments.configs import all_configs
-from experiments.metrics import read_metrics
+from experiments.errors import Interrupted, UserError
+from experiments.runs.metrics import read_metrics
 from experiments.train import train
 
 MEBIBYTE = 2**20

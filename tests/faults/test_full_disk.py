@@ -7,9 +7,9 @@ import subprocess
 import chex
 import pytest
 
-from experiments.build import train_state_like
-from experiments.checkpoints import Checkpoints
-from experiments.config import read_config
+from experiments.runs.build import train_state_like
+from experiments.runs.checkpoints import Checkpoints
+from experiments.runs.config import read_config
 from tests.faults.launch import ROOT, SMALL, Program
 
 pytestmark = [pytest.mark.fault, pytest.mark.xdist_group("disk")]

@@ -6,10 +6,10 @@ import time
 import chex
 import pytest
 
-from experiments.build import train_state_like
-from experiments.checkpoints import Checkpoints
-from experiments.config import read_config
-from experiments.metrics import read_metrics
+from experiments.runs.build import train_state_like
+from experiments.runs.checkpoints import Checkpoints
+from experiments.runs.config import read_config
+from experiments.runs.metrics import read_metrics
 from tests.faults.launch import SMALL, Program
 
 pytestmark = [pytest.mark.fault, pytest.mark.xdist_group("kills")]

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from experiments.build import train_state_like
-from experiments.checkpoints import Checkpoints
-from experiments.config import read_config
+from experiments.runs.build import train_state_like
+from experiments.runs.checkpoints import Checkpoints
+from experiments.runs.config import read_config
 from tests.faults.launch import SMALL, start_pod
 
 pytestmark = [pytest.mark.fault, pytest.mark.xdist_group("pod")]

@@ -10,10 +10,10 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.build import train_state_like
-from experiments.checkpoints import Checkpoints
-from experiments.config import read_config
-from experiments.metrics import MetricsLog, read_metrics
+from experiments.runs.build import train_state_like
+from experiments.runs.checkpoints import Checkpoints
+from experiments.runs.config import read_config
+from experiments.runs.metrics import MetricsLog, read_metrics
 from tests.faults.launch import SMALL, Program, start_pod
 
 pytestmark = [pytest.mark.pod, pytest.mark.xdist_group("pod")]

@@ -15,8 +15,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from experiments import heap, pod
-from experiments.command_line import UserError, first_line
+from experiments.errors import UserError, first_line
+from experiments.machine import heap, pod
 
 FORMAT = 4
 """Of what is inside a checkpoint. Raise it with every change that an older program could not read."""

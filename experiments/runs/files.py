@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from experiments.command_line import UserError
+from experiments.errors import UserError
 
 
 def write_atomically(path: Path, text: str) -> None:

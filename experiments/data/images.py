@@ -13,17 +13,17 @@ import grain
 import numpy as np
 import tensorflow_datasets as tfds
 
-from experiments import pod
-from experiments.command_line import UserError, first_line
-from experiments.config import Config
-from experiments.preprocessing import centre_crop, cut_and_resize, random_crop
+from experiments.data.preprocessing import centre_crop, cut_and_resize, random_crop
+from experiments.errors import UserError, first_line
+from experiments.machine import pod
+from experiments.runs.config import Config
 
 IN_MEMORY_BYTES = 2**30
 """Sets up to this size are decoded once and kept in memory: decoding costs more than a training step's share."""
 
 EMBEDDED = {
-    "digits": ("experiments.digits_builder", "Digits"),
-    "patches": ("experiments.patches_builder", "Patches"),
+    "digits": ("experiments.data.digits_builder", "Digits"),
+    "patches": ("experiments.data.patches_builder", "Patches"),
 }
 """Sets that need no download, and their builders."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from experiments.config import Config
+from experiments.runs.config import Config
 
 SECONDS_BETWEEN_LINES = 30
 """At least so often something is printed where the output is not a terminal."""

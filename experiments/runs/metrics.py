@@ -12,8 +12,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
-from experiments.command_line import UserError
-from experiments.files import read_json_lines, write_atomically
+from experiments.errors import UserError
+from experiments.runs.files import read_json_lines, write_atomically
 
 WRITTEN = {"bits_per_dim", "round_trip_error", "train_eval_gap", "training_seconds"}
 """Of an evaluation, what other programs read."""

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import jax
 
-from experiments.build import train_state_like
-from experiments.command_line import UserError
-from experiments.config import Config, to_json
-from experiments.data import open_dataset
-from experiments.files import write_atomically
-from experiments.metrics import training_seconds
-from experiments.provenance import fingerprint, read_starts, surroundings
+from experiments.data.images import open_dataset
+from experiments.errors import UserError
+from experiments.runs.build import train_state_like
+from experiments.runs.config import Config, to_json
+from experiments.runs.files import write_atomically
+from experiments.runs.metrics import training_seconds
+from experiments.runs.provenance import fingerprint, read_starts, surroundings
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent.parent / "results"
 """The ledger: the records that the README's table is made from."""
 SPEED = RESULTS / "speed"
 """Records of accelerators, for docs/performance.md."""

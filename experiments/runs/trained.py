@@ -8,10 +8,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from experiments.build import build_flow, train_state_like
-from experiments.checkpoints import Checkpoints
-from experiments.command_line import UserError
-from experiments.config import Config, read_config
+from experiments.errors import UserError
+from experiments.runs.build import build_flow, train_state_like
+from experiments.runs.checkpoints import Checkpoints
+from experiments.runs.config import Config, read_config
 from nvpjax.training import TrainState
 
 

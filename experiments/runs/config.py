@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args
 
 import tyro
 
-from experiments.command_line import UserError
-from experiments.files import write_atomically
+from experiments.errors import UserError
+from experiments.runs.files import write_atomically
 
 FREE_TO_CHANGE = {
     "steps",

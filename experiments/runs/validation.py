@@ -11,16 +11,16 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments import pod
-from experiments.build import build_measure_step
-from experiments.checkpoints import Checkpoints, Position
-from experiments.config import Config
-from experiments.data import training_batches
-from experiments.evaluation import Evaluators, evaluate_images, measure_anew
-from experiments.interruption import Interruption
-from experiments.metrics import MetricsLog, NoLog
-from experiments.pictures import save_grid, to_pixels
-from experiments.progress import TrainingProgress
+from experiments.data.images import training_batches
+from experiments.machine import pod
+from experiments.pictures.grids import save_grid, to_pixels
+from experiments.runs.build import build_measure_step
+from experiments.runs.checkpoints import Checkpoints, Position
+from experiments.runs.config import Config
+from experiments.runs.evaluation import Evaluators, evaluate_images, measure_anew
+from experiments.runs.interruption import Interruption
+from experiments.runs.metrics import MetricsLog, NoLog
+from experiments.runs.progress import TrainingProgress
 from experiments.sample import make_sampler
 from nvpjax.parallel import parallel_measure_step, unreplicate
 from nvpjax.training import TrainState

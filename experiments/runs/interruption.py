@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
-from experiments.command_line import Interrupted
+from experiments.errors import Interrupted
 
 
 class Interruption:

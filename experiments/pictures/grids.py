@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from experiments.command_line import UserError
+from experiments.errors import UserError
 
 GAP = 1
 """Pixels of the original size between the images of a grid."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import jax
 
-from experiments.files import read_json_lines, write_atomically
+from experiments.runs.files import read_json_lines, write_atomically
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "grain", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 
@@ -45,7 +45,7 @@ def surroundings() -> dict:
 
 def command() -> str:
     """As it was typed, but for folders of this machine: a path outside the current folder keeps its last name only."""
-    path, root = Path(sys.argv[0]).with_suffix(""), Path(__file__).parent.parent
+    path, root = Path(sys.argv[0]).with_suffix(""), Path(__file__).parents[2]
     program = ".".join(path.relative_to(root).parts) if path.is_relative_to(root) else path.name
     words = (word.replace(f"{Path.cwd()}/", "") for word in sys.argv[1:])
     return shlex.join(["python", "-m", program, *(re.sub(r"(^|=)/(?:.*/)?", r"\1.../", word) for word in words)])

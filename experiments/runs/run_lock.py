@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from experiments.command_line import UserError
+from experiments.errors import UserError
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from experiments.config import Config
+from experiments.runs.config import Config
 from nvpjax import Checkpointed, Flow, Reversible, real_nvp
 from nvpjax.objectives import sum_of_squares
 from nvpjax.parallel import AXIS

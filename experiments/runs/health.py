@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from experiments.command_line import UserError
-from experiments.config import Config
-from experiments.metrics import MetricsLog
+from experiments.errors import UserError
+from experiments.runs.config import Config
+from experiments.runs.metrics import MetricsLog
 from nvpjax.parallel import unreplicate
 from nvpjax.reversible import ERROR
 

@@ -22,8 +22,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from experiments.command_line import Interrupted, UserError, in_one_line
-from experiments.files import write_atomically
+from experiments.errors import Interrupted, UserError, in_one_line
+from experiments.runs.files import write_atomically
 
 LAUNCHERS = {  # what tells a process its number and how many there are
     "SLURM": ("SLURM_PROCID", "SLURM_NTASKS"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from experiments.config import Config
+from experiments.runs.config import Config
 
 
 def cut_and_resize(image: np.ndarray, config: Config) -> np.ndarray:

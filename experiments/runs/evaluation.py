@@ -9,10 +9,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments import pod
-from experiments.build import build_flow
-from experiments.command_line import UserError
-from experiments.config import Config
+from experiments.errors import UserError
+from experiments.machine import pod
+from experiments.runs.build import build_flow
+from experiments.runs.config import Config
 from nvpjax.objectives import importance_weighted
 from nvpjax.parallel import parallel_eval_step, shard, unreplicate
 from nvpjax.training import TrainState, make_eval_step, make_round_trip, make_train_mode_bits

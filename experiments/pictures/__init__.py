@@ -1,0 +1,1 @@
+"""From numbers to PNG files: grids of images, and plots."""

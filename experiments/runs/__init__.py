@@ -1,0 +1,1 @@
+"""One run: how it is kept in its directory, trained, watched and evaluated."""
