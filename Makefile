@@ -36,16 +36,18 @@ kit: .venv-peers/installed
 	.venv-peers/bin/python -m experiments.kit.far_ends
 	.venv-peers/bin/python -m experiments.kit.peers
 
-# docs/performance.md: depth, compilation, vectors beside six other libraries, images beside one, where their time goes.
-# Half an hour, on a machine that does nothing else.
+# docs/performance.md: depth, compilation, vectors beside six other libraries, fits and images beside one, where their
+# time goes, and what each config and model takes. Three quarters of an hour, on a machine that does nothing else.
 bench: .venv-peers/installed
 	.venv-peers/bin/python -m experiments.bench.depth
 	.venv-peers/bin/python -m experiments.bench.depth --strong
 	.venv-peers/bin/python -m experiments.bench.compilation
 	.venv-peers/bin/python -m experiments.bench.vectors
 	.venv-peers/bin/python -m experiments.bench.vectors --layers 8 --transform spline
+	.venv-peers/bin/python -m experiments.bench.fit
 	.venv-peers/bin/python -m experiments.bench.image
 	JAX_PLATFORMS=cpu .venv-peers/bin/python -m experiments.bench.profile
+	.venv-peers/bin/python -m experiments.bench.configs
 
 # The results, published beside measured, from experiments/results into the README.
 ledger: .venv/installed
@@ -66,7 +68,7 @@ lint: .venv/installed
 
 .venv-peers/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[peers,peers-torch,testing]"
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[experiments,peers,peers-torch,testing]"
 	@touch $@
 
 # Anew with the newest versions; needs uv.

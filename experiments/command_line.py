@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -47,6 +48,8 @@ def parse(read: Callable[[], Any]) -> Any:
     try:
         with contextlib.redirect_stderr(complaint):
             return read()
+    except ValueError as error:  # of a value that a model refuses
+        raise UserError(f"{error} --help shows what each option means and its default") from None
     except SystemExit as ending:
         if ending.code in (0, None):  # --help
             raise
@@ -66,4 +69,5 @@ def _one_line(box: str) -> str:
     if len(sections) > 1:
         choices = sections[1][0].startswith("Available")  # all of them; of guesses at an option the first one will do
         sections = [sections[0], sections[1] if choices else sections[1][:2], sections[-1]]
-    return ". ".join(dict.fromkeys(" ".join(section).rstrip(".") for section in sections))
+    line = ". ".join(dict.fromkeys(" ".join(section).rstrip(".") for section in sections))
+    return re.sub(r"^Error parsing \S*__tyro\S*: ", "", line)  # tyro's own name of where a model refused its values

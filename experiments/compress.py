@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import jax
 import numpy as np
 import tyro
 
 from experiments import command_line
-from experiments.data.images import pick_images, with_data_dir
+from experiments.config import with_data_dir
+from experiments.data.images import pick_images
+from experiments.errors import UserError
 from experiments.pictures.grids import save_grid, to_pixels
-from experiments.runs.trained import make_coder, restore_run
+from experiments.runs.trained import Coder, images_only, restore_run
 from nvpjax import OrderedSqueeze
 
 SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)
@@ -31,7 +34,7 @@ class Arguments:
     seed: int = 0
     """Seed of the latents that are drawn anew."""
     checkpoint: Literal["best", "latest"] = "best"
-    """Lowest validation bits/dim, or the last step."""
+    """Lowest score on validation images, or the last step."""
     data_dir: Path | None = None
     """Where prepared data sets lie; as in training by default."""
     out: Path | None = None
@@ -72,22 +75,25 @@ def main(arguments: Sequence[str]) -> None:
         lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.compress", description=__doc__)
     )
     config, step, train_state = restore_run(options.run_dir, options.checkpoint)
-    images = pick_images(with_data_dir(config, options.data_dir), "test", options.images)
+    data = images_only(with_data_dir(config, options.data_dir), "compress")
+    picked = pick_images(data, "test", options.images)
+    images = picked["image"]
     print(f"compressing {len(images)} images with the model of step {step} ...", flush=True)
-    encode, decode = make_coder(config)
-    z = [np.asarray(latent) for latent in encode(train_state.params, train_state.state, images)]
-    rng = np.random.default_rng(options.seed)
-    noise = [rng.standard_normal(latent.shape, np.float32) for latent in z]
+    coder = Coder(config, train_state, picked.get("label"))
+    z = jax.tree.map(np.asarray, coder.encode(images))
+    if not isinstance(z, tuple):
+        raise UserError(f"compress keeps the coarsest latents, and the model of {config.name} has one scale")
+    noise = jax.tree.map(np.asarray, coder.draw_latents(jax.random.key(options.seed), len(images)))
     columns = [images]
     for share in SHARES:
         kept = coarsest([latent.shape[1:] for latent in z], share)
         mixed = tuple(np.where(mask, latent, drawn) for mask, latent, drawn in zip(kept, z, noise))
-        columns.append(to_pixels(decode(train_state.params, train_state.state, mixed), config.levels)[0])
+        columns.append(to_pixels(coder.decode(mixed), data.levels)[0])
     out = options.out or options.run_dir / "compress.png"
     save_grid(
         out,
         np.stack(columns, axis=1).reshape(-1, *images.shape[1:]),
-        config.levels,
+        data.levels,
         columns=len(columns),
         title=f"{config.name}: share of the latent variables kept",
         column_titles=("image", *(f"{100 * share:g} %" for share in SHARES)),

@@ -1,4 +1,4 @@
-"""What a config costs: one train step, one evaluation batch and one sample grid on random images, timed and counted.
+"""What a config costs: one train step, one evaluation batch and some samples on random data, timed and counted.
 
 Usage: python -m experiments.cost CONFIG [--batch-size 64] [--samples 64]
 
@@ -19,10 +19,12 @@ import jax.numpy as jnp
 import tyro
 
 from experiments import command_line
+from experiments.bench.batches import random_batch
 from experiments.configs import all_configs
 from experiments.errors import UserError
-from experiments.runs.build import build_flow, build_train_state, build_train_step
-from experiments.sample import make_sampler
+from experiments.runs.build import build_objective, build_train_state, build_train_step
+from experiments.runs.trained import density_of
+from experiments.sample import labels_to_draw, make_sampler
 from nvpjax.training import make_eval_step
 
 
@@ -31,9 +33,9 @@ class Arguments:
     config: tyro.conf.Positional[Literal[tuple(sorted(all_configs()))]]
     """Whose model."""
     batch_size: int | None = None
-    """Images a step; as in training by default."""
+    """Examples a step; as in training by default."""
     samples: int = 64
-    """Images of the grid."""
+    """Samples drawn."""
     steps: int = 2
     """Times each program is run after the first, to be timed; the median counts."""
 
@@ -43,27 +45,28 @@ def main(arguments: Sequence[str]) -> None:
         lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.cost", description=__doc__)
     )
     config = all_configs()[options.config][1]
-    batch_size = config.batch_size if options.batch_size is None else options.batch_size
+    batch_size = config.training.batch_size if options.batch_size is None else options.batch_size
     if min(batch_size, options.samples, options.steps) < 1:
         got = f"{batch_size}, {options.samples} and {options.steps}"
         raise UserError(f"expected --batch-size, --samples and --steps of at least 1, got {got}")
-    key = jax.random.key(0)
-    images = jax.random.randint(key, (batch_size, *config.image_shape), 0, config.levels).astype(jnp.uint8)
-    start = build_train_state(config)
+    key, batch = jax.random.key(0), random_batch(config, batch_size)
+    start = build_train_state(config, batch, axis_name=None)
     number = sum(leaf.size for leaf in jax.tree.leaves(start.params))
-    print(f"{config.name}: {number:,} parameters, batch {batch_size} of {config.image_shape} on {jax.devices()[0]}")
+    shape = config.data.event_shape
+    print(f"{config.name}: {number:,} parameters, batch {batch_size} of {shape} on {jax.devices()[0]}")
     train_step = build_train_step(config, axis_name=None)
-    evaluate = make_eval_step(build_flow(config, axis_name=None), levels=config.levels)
-    variables = (start.params, start.state)
-    _cost("train step", batch_size, options.steps, train_step, start, key, images)
-    _cost("evaluation", batch_size, options.steps, evaluate, *variables, key, images, jnp.arange(batch_size))
-    sampler = make_sampler(config, options.samples)
-    x = _cost("sample grid", options.samples, options.steps, sampler, key, *variables, 1.0)
+    evaluate = make_eval_step(build_objective(config, axis_name=None))
+    _cost("train step", batch_size, options.steps, train_step, start, key, batch)
+    numbered = {**batch, "index": jnp.arange(batch_size)}
+    _cost("evaluation", batch_size, options.steps, evaluate, *start.evaluated, key, numbered)
+    density, (_, labels, _) = density_of(config, start), labels_to_draw(config, options.samples, None)
+    number = options.samples if labels is None else len(labels)
+    x = _cost("samples", number, options.steps, make_sampler(number), key, density, labels, 1.0)
     finite = "all finite" if bool(jnp.all(jnp.isfinite(x))) else "not all finite"
-    print(f"{config.name}: one train step, one evaluation batch and {options.samples} samples done; samples {finite}")
+    print(f"{config.name}: one train step, one evaluation batch and {number} samples done; samples {finite}")
 
 
-def _cost(name: str, images: int, steps: int, function: Callable, *arguments):
+def _cost(name: str, examples: int, steps: int, function: Callable, *arguments):
     """Compile, run and print; give the result of the last run."""
     begin = time.monotonic()
     compiled = jax.jit(function).lower(*arguments).compile()
@@ -79,8 +82,8 @@ def _cost(name: str, images: int, steps: int, function: Callable, *arguments):
     memory = compiled.memory_analysis()
     kept, temporary = (bytes_ / 2**20 for bytes_ in (memory.argument_size_in_bytes, memory.temp_size_in_bytes))
     print(
-        f"{name}: {median:.2f} s ({images / median:.1f} images/s), {operations / 1e9:.1f} GFLOP "
-        f"({operations / images / 1e9:.3g} an image, {operations / median / 1e9:.0f} GFLOP/s), "
+        f"{name}: {median:.2f} s ({examples / median:.1f} examples/s), {operations / 1e9:.1f} GFLOP "
+        f"({operations / examples / 1e9:.3g} an example, {operations / median / 1e9:.0f} GFLOP/s), "
         f"arguments {kept:.1f} MiB, temporary {temporary:.1f} MiB, compiled in {compilation:.0f} s",
         flush=True,
     )

@@ -1,4 +1,4 @@
-"""Plot the training curves of a run: bits/dim, train/eval gap and round-trip error over the steps.
+"""Plot the training curves of a run: bits/dim or nats, train/eval gap and round-trip error over the steps.
 
 Usage: python -m experiments.curves RUN_DIR [--out FILE.png]
 """
@@ -16,7 +16,7 @@ from experiments import command_line
 from experiments.errors import UserError
 from experiments.pictures.grids import save_picture
 from experiments.pictures.plots import figure
-from experiments.runs.config import read_config
+from experiments.runs.config_file import read_config
 from experiments.runs.metrics import read_metrics
 
 
@@ -36,29 +36,38 @@ def main(arguments: Sequence[str]) -> None:
     lines = read_metrics(options.run_dir)
     training, held_out = ([line for line in lines if line["split"] == split] for split in ("train", "validation"))
     if not training or not held_out:
-        raise UserError(f"{options.run_dir} holds no evaluation yet: train for at least {config.eval_every} steps")
+        raise UserError(
+            f"{options.run_dir} holds no evaluation yet: train for at least {config.training.eval_every} steps"
+        )
 
     def column(lines, name):
         return np.array([line[name] for line in lines])
 
-    steps, bits = column(training, "step"), column(training, "bits_per_dim")
-    evaluated, test_bits = column(held_out, "step"), column(held_out, "bits_per_dim")
+    data = config.data
+    steps, scores = column(training, "step"), column(training, data.unit)
+    evaluated, held_out_scores = column(held_out, "step"), column(held_out, data.unit)
     page, (curves, gaps, errors) = figure(3, 1, size=(8, 8), height_ratios=(3, 1, 1), sharex=True)
-    curves.plot(steps, bits, color="0.8", linewidth=0.5, label="training, one batch")
-    window = max(1, len(bits) // 100)
-    smooth = np.convolve(bits, np.ones(window) / window, mode="valid")
-    curves.plot(steps[window - 1 :], smooth, color="C0", label=f"training, mean of {window * config.log_every} steps")
-    curves.plot(evaluated, test_bits, "o-", color="C3", markersize=3, label="validation images, running averages")
-    everything = np.concatenate([smooth, test_bits])
+    curves.plot(steps, scores, color="0.8", linewidth=0.5, label="training, one batch")
+    window = max(1, len(scores) // 100)
+    smooth = np.convolve(scores, np.ones(window) / window, mode="valid")
+    curves.plot(
+        steps[window - 1 :], smooth, color="C0", label=f"training, mean of {window * config.training.log_every} steps"
+    )
+    curves.plot(
+        evaluated, held_out_scores, "o-", color="C3", markersize=3, label="validation examples, running averages"
+    )
+    everything = np.concatenate([smooth, held_out_scores])
     low, high = everything.min(), np.quantile(everything, 0.95)
-    curves.set(ylabel="bits/dim", ylim=(low - 0.1 * (high - low), high + 0.3 * (high - low)))
-    curves.set_title(f"{config.name}: {test_bits[-1]:.4f} bits/dim on validation images at step {evaluated[-1]}")
+    curves.set(ylabel=data.said_unit, ylim=(low - 0.1 * (high - low), high + 0.3 * (high - low)))
+    curves.set_title(
+        f"{config.name}: {held_out_scores[-1]:.4f} {data.said_unit} on validation examples at step {evaluated[-1]}"
+    )
     curves.legend(frameon=False)
     gaps.plot(evaluated, column(held_out, "train_eval_gap"), "o-", color="C2", markersize=3)
     gaps.axhline(0, color="0.7", linewidth=0.8)
-    gaps.set(ylabel="train/eval gap\n(bits/dim)")
+    gaps.set(ylabel=f"train/eval gap\n({data.said_unit})")
     errors.semilogy(evaluated, column(held_out, "round_trip_error"), "o-", color="C4", markersize=3)
-    errors.set(ylabel="round-trip error\n(worst, of pixel range)", xlabel="step")
+    errors.set(ylabel="round-trip error\n(worst)", xlabel="step")
     out = options.out or options.run_dir / "curves.png"
     save_picture(out, lambda: page.savefig(out))
     print(f"{config.name}: curves of {len(training)} training lines and {len(held_out)} evaluations written to {out}")

@@ -1,4 +1,4 @@
-"""Evaluate a run: bits/dim and round-trip error on images that it was not trained on.
+"""Evaluate a run: bits/dim or nats, and round-trip error, on examples that it was not trained on.
 
 Usage: python -m experiments.evaluate RUN_DIR [--split test] [--draws 1] [--json] [--ledger]
 
@@ -17,9 +17,9 @@ import tyro
 from rich.progress import track
 
 from experiments import command_line
-from experiments.data.images import load_images, with_data_dir
+from experiments.config import with_data_dir
 from experiments.errors import UserError
-from experiments.runs.evaluation import check_devices, evaluate_images, make_evaluators
+from experiments.runs.evaluation import check_devices, evaluate_examples, make_evaluators
 from experiments.runs.records import RESULTS, ledger_name, make_record, write_record
 from experiments.runs.trained import restore_run
 from nvpjax.parallel import replicate
@@ -30,13 +30,13 @@ class Arguments:
     run_dir: tyro.conf.Positional[Path]
     """Directory that train wrote."""
     split: Literal["test", "validation", "train"] = "test"
-    """Images to evaluate on."""
+    """Examples to evaluate on."""
     checkpoint: Literal["best", "latest"] = "best"
-    """Lowest validation bits/dim, or the last step."""
+    """Lowest score on validation examples, or the last step."""
     batch_size: int | None = None
-    """Images at a time; the training batch size by default. It does not change the result."""
+    """Examples at a time; the training batch size by default. It does not change the result."""
     draws: int = 1
-    """Draws of dequantisation noise an image. The mean over draws is a bound; importance weighting comes nearer."""
+    """Draws of noise an image. The mean over draws is a bound; importance weighting comes nearer."""
     data_dir: Path | None = None
     """Where prepared data sets lie; as in training by default."""
     json: bool = False
@@ -51,18 +51,19 @@ def main(arguments: Sequence[str]) -> None:
     )
     config, step, train_state = restore_run(options.run_dir, options.checkpoint)
     config = with_data_dir(config, options.data_dir)
-    batch_size = config.batch_size if options.batch_size is None else options.batch_size
+    data = config.data
+    batch_size = config.training.batch_size if options.batch_size is None else options.batch_size
     check_devices(batch_size)
     if options.draws < 1:
         raise UserError(f"expected --draws of at least 1, got {options.draws}")
-    images = load_images(config, options.split)
-    result = evaluate_images(
+    result = evaluate_examples(
         make_evaluators(config),
         replicate(train_state),
-        images,
+        data.examples(options.split),
+        data,
         batch_size,
         options.draws,
-        progress=lambda batches: track(batches, f"{options.split} images", disable=options.json, transient=True),
+        progress=lambda batches: track(batches, f"{options.split} examples", disable=options.json, transient=True),
     )
     record = make_record(config, options.run_dir, options.split, step, result)
     paths = [options.run_dir / f"evaluation_{options.split}.json"]
@@ -72,10 +73,13 @@ def main(arguments: Sequence[str]) -> None:
     if options.json:
         print(json.dumps(record))
         return
+    given = " given their labels" if config.classes else ""
+    averages = ", averages of parameters" if train_state.averages is not None else ""
     print(
-        f"{config.name}: {options.split} {result['bits_per_dim']:.4f} ± {result['standard_error']:.4f} bits/dim on "
-        f"{result['images']} images (importance-weighted {result['importance_weighted']:.4f}, draws {options.draws}), "
-        f"step {step} ({options.checkpoint}), round-trip error median {result['round_trip_error_median']:.1e}, 99.9 % "
+        f"{config.name}: {options.split} {result[data.unit]:.4f} ± {result['standard_error']:.4f} {data.said_unit}"
+        f"{data.quality()} on {result['examples']} examples{given} (importance-weighted "
+        f"{result['importance_weighted']:.4f}, draws {options.draws}), step {step} ({options.checkpoint}{averages}), "
+        f"round-trip error median {result['round_trip_error_median']:.1e}, 99.9 % "
         f"{result['round_trip_error_99.9']:.1e}, worst {result['round_trip_error']:.1e}, train/eval gap "
         f"{result['train_eval_gap']:+.4f}; record in {paths[-1]}"
     )

@@ -18,15 +18,17 @@ import tyro
 
 from experiments import command_line
 from experiments.configs import all_configs
+from experiments.data import Data
 from experiments.errors import UserError
-from experiments.runs.config import FREE_TO_CHANGE, to_json
+from experiments.runs.config_file import to_json
+from experiments.runs.directory import FREE_TO_CHANGE, flattened
 from experiments.runs.records import SPEED, read_records
 
 README = Path(__file__).parent.parent / "README.md"
 PERFORMANCE = README.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- ledger: made by make ledger -->\n", "<!-- end of ledger -->\n"
 HEAD = (
-    "| config | data set | α | published | measured bits/dim | draws: importance-weighted | "
+    "| config | data set | α | published | measured: bits/dim, nats for tables | draws: importance-weighted | "
     "round trip: median, worst | how |\n|---|---|---|---|---|---|---|---|\n"
 )
 SPEED_COLUMNS = (
@@ -53,40 +55,61 @@ def table() -> str:
         published = f"{config.published:.2f} ({config.published_by})" if config.published else "none"
         own = [(path, record) for path, record in records if record["config"]["name"] == name]
         for path, record in own:
-            if (
-                record["data_set"]["name"] != config.dataset
-            ):  # as of the two ImageNets: no row stands beside the wrong one
-                raise UserError(
-                    f"{path} is of {record['data_set']['name']}, config {name} reads {config.dataset}: move it"
-                )
-            rows.append(_row(published, path, record))
+            there, dataset = record["data_set"]["name"], config.data.dataset
+            if there != dataset:  # as of the two ImageNets: no row stands beside the wrong one
+                raise UserError(f"{path} is of {there}, config {name} reads {dataset}: move it")
+            rows.append(_row(published, path, record, config.data))
         if not own:
-            rows.append(f"| {name} | {config.dataset} | {config.alpha:g} | {published} | not run | | | |\n")
+            rows.append(
+                f"| {name} | {config.data.dataset} | {_alpha(to_json(config))} | {published} | not run | | | |\n"
+            )
     return HEAD + "".join(rows)
 
 
-def _row(published: str, path: Path, record: dict) -> str:
+def _row(published: str, path: Path, record: dict, data: Data) -> str:
     config, result, training = record["config"], record["result"], record["training"]
     data_set = f"{record['data_set']['name']} {record['data_set']['version']}"
-    measured = f"**{result['bits_per_dim']:.4f}** ± {result['standard_error']:.4f} on {result['images']} test images"
+    number = result["examples"] if "examples" in result else result["images"]  # as records were before version 0.2
+    unit = "" if data.unit == "bits_per_dim" else f" {data.said_unit}"
+    measured = f"**{result[data.unit]:.4f}**{unit} ± {result['standard_error']:.4f} on {number} test examples"
     weighted = f"{result['draws']}: {result['importance_weighted']:.4f}"
     errors = f"{result['round_trip_error_median']:.1e}, {result['round_trip_error']:.1e}"
     hardware = training["starts"][-1]["hardware"] if training["starts"] else "unknown machine"
     link = f"[record](experiments/results/{path.name})"
     how = f"step {record['step']}, {training['seconds'] / 60:.0f} minutes on {hardware}; {link}"
     name = config["name"] + _differences(config)
-    return f"| {name} | {data_set} | {config['alpha']:g} | {published} | {measured} | {weighted} | {errors} | {how} |\n"
+    cells = (name, data_set, _alpha(config), published, measured, weighted, errors, how)
+    return f"| {' | '.join(cells)} |\n"
 
 
 def _differences(config: dict) -> str:
     """The options in which a run differs from the config of its name."""
-    today = json.loads(json.dumps(to_json(all_configs()[config["name"]][1])))
+    today, there = comparable(to_json(all_configs()[config["name"]][1]), config)
+    free = {name.split(".")[-1] for name in FREE_TO_CHANGE} - {"steps"}
     options = [
-        f"--{key.replace('_', '-')} {config[key]}"
-        for key in sorted(config.keys() & today.keys())
-        if key not in FREE_TO_CHANGE - {"steps"} and config[key] != today[key]
+        f"--{key.split('.')[-1].replace('_', '-')} {there[key]}"
+        for key in sorted(there.keys() & today.keys())
+        if key.split(".")[-1] not in free and there[key] != today[key]
     ]
     return f" ({' '.join(options)})" if options else ""
+
+
+def comparable(today: dict, there: dict) -> tuple[dict, dict]:
+    """Two configs as JSON with their fields side by side, named alike. Before version 0.2 fields had no groups."""
+    old = "dataset" in there
+    return tuple(
+        {
+            name.split(".")[-1] if old else name.partition(".")[2] or name: value
+            for name, value in flattened(values).items()
+        }
+        for values in (today, there)
+    )
+
+
+def _alpha(config: dict) -> str:
+    """Of the logit, where the model has one."""
+    alphas = [value for name, value in flattened(config).items() if name.split(".")[-1] == "alpha"]
+    return f"{alphas[0]:g}" if alphas else ""
 
 
 def speed_table() -> str:

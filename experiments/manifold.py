@@ -15,10 +15,11 @@ import numpy as np
 import tyro
 
 from experiments import command_line
-from experiments.data.images import pick_images, with_data_dir
+from experiments.config import with_data_dir
+from experiments.data.images import pick_images
 from experiments.errors import UserError
 from experiments.pictures.grids import save_grid, to_pixels
-from experiments.runs.trained import make_coder, restore_run
+from experiments.runs.trained import Coder, images_only, restore_run
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Arguments:
     steps: int = 10
     """Angles in each direction."""
     checkpoint: Literal["best", "latest"] = "best"
-    """Lowest validation bits/dim, or the last step."""
+    """Lowest score on validation images, or the last step."""
     data_dir: Path | None = None
     """Where prepared data sets lie; as in training by default."""
     out: Path | None = None
@@ -62,16 +63,21 @@ def main(arguments: Sequence[str]) -> None:
     if options.steps < 1:
         raise UserError(f"expected --steps of at least 1, got {options.steps}")
     config, step, train_state = restore_run(options.run_dir, options.checkpoint)
-    images = pick_images(with_data_dir(config, options.data_dir), "test", options.images)
+    data = images_only(with_data_dir(config, options.data_dir), "manifold")
+    if config.classes:
+        raise UserError(
+            f"manifold mixes images, and the model of {config.name} wants one label for each: use one without"
+        )
+    images = pick_images(data, "test", options.images)["image"]
     print(f"decoding {options.steps**2} points from step {step} ...", flush=True)
-    encode, decode = make_coder(config)
-    z = encode(train_state.params, train_state.state, images)
+    coder = Coder(config, train_state)
+    z = coder.encode(images)
     points = jax.tree.map(lambda latent: manifold(list(np.asarray(latent)), options.steps), z)
-    x = np.asarray(decode(train_state.params, train_state.state, points))
-    pixels, outside = to_pixels(x, config.levels)
+    x = coder.decode(points)
+    pixels, outside = to_pixels(x, data.levels)
     out = options.out or options.run_dir / "manifold.png"
     title = f"{config.name}: the manifold of test images {', '.join(map(str, options.images))}"
-    save_grid(out, pixels, config.levels, columns=options.steps, gap=0, title=title)
+    save_grid(out, pixels, data.levels, columns=options.steps, gap=0, title=title)
     print(
         f"{config.name}: {len(x)} points of the manifold of test images {options.images} written to {out} "
         f"({outside:.2%} of the pixel values lay outside the range and were set to its ends)"

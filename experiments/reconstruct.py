@@ -14,9 +14,10 @@ import numpy as np
 import tyro
 
 from experiments import command_line
-from experiments.data.images import pick_images, with_data_dir
+from experiments.config import with_data_dir
+from experiments.data.images import pick_images
 from experiments.pictures.grids import save_grid, to_pixels
-from experiments.runs.trained import make_coder, restore_run
+from experiments.runs.trained import Coder, images_only, restore_run
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Arguments:
     images: tuple[int, ...] = tuple(range(8))
     """Indices of test images."""
     checkpoint: Literal["best", "latest"] = "best"
-    """Lowest validation bits/dim, or the last step."""
+    """Lowest score on validation images, or the last step."""
     data_dir: Path | None = None
     """Where prepared data sets lie; as in training by default."""
     out: Path | None = None
@@ -38,20 +39,22 @@ def main(arguments: Sequence[str]) -> None:
         lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.reconstruct", description=__doc__)
     )
     config, step, train_state = restore_run(options.run_dir, options.checkpoint)
-    images = pick_images(with_data_dir(config, options.data_dir), "test", options.images)
+    data = images_only(with_data_dir(config, options.data_dir), "reconstruct")
+    picked = pick_images(data, "test", options.images)
+    images = picked["image"]
     print(f"reconstructing {len(images)} images with the model of step {step} ...", flush=True)
-    encode, decode = make_coder(config)
-    z = encode(train_state.params, train_state.state, images)
-    restored = np.asarray(decode(train_state.params, train_state.state, z))
-    error = np.abs(restored - (images.astype(np.float32) + np.float32(0.5)) / np.float32(config.levels))
+    coder = Coder(config, train_state, picked.get("label"))
+    z = coder.encode(images)
+    restored = coder.decode(z)
+    error = np.abs(restored - (images.astype(np.float32) + np.float32(0.5)) / np.float32(data.levels))
     worst = float(error.max())
-    shown = np.round(error / max(worst, 1e-30) * (config.levels - 1)).astype(np.uint8)
-    pixels, _ = to_pixels(restored, config.levels)
+    shown = np.round(error / max(worst, 1e-30) * (data.levels - 1)).astype(np.uint8)
+    pixels, _ = to_pixels(restored, data.levels)
     out = options.out or options.run_dir / "reconstruct.png"
     save_grid(
         out,
         np.concatenate([images, pixels, shown]),
-        config.levels,
+        data.levels,
         columns=len(images),
         title=f"{config.name}: images, decoded latents, and the error (white is {worst:.1e} of the pixel range)",
         row_titles=("image", "decoded", "error"),

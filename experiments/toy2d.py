@@ -19,11 +19,12 @@ import tyro
 from rich.progress import track
 
 from experiments import command_line
-from experiments.data.densities import DENSITIES, Density
+from experiments.data.densities import DENSITIES, DensityOfThePlane
 from experiments.errors import UserError
 from experiments.pictures.grids import save_picture
 from experiments.pictures.plots import figure
-from nvpjax import Flow, real_nvp_vectors
+from nvpjax import Density, Flow, Likelihood, RealNVPVectors
+from nvpjax.training import create_train_state, make_eval_step, make_measure_step, make_train_step
 
 HELD_OUT = 20_000
 """Points that the flow is never trained on."""
@@ -55,68 +56,55 @@ class Arguments:
 
 
 class Fit(NamedTuple):
-    params: dict
-    state: tuple
+    density: Density
     history: list[tuple[int, float]]
     """(step, nats on held-out points), every EVALUATE_EVERY steps."""
 
 
-def fit(flow: Flow, density: Density, options: Arguments, progress: Callable = lambda rounds: rounds) -> Fit:
+def fit(flow: Flow, density: DensityOfThePlane, options: Arguments, progress: Callable = lambda rounds: rounds) -> Fit:
     """Train by maximum likelihood on points drawn without end."""
-    rng = np.random.default_rng(options.seed)
-    held_out = jnp.asarray(density.sample(rng, HELD_OUT), jnp.float32)
+    rng, key = np.random.default_rng(options.seed), jax.random.key(options.seed)
+    held_out = {"x": jnp.asarray(density.sample(rng, HELD_OUT), jnp.float32)}
+    objective = Likelihood(flow)
     optimizer = optax.adam(optax.cosine_decay_schedule(options.learning_rate, options.steps))
-    params, state = jax.jit(flow.init)(jax.random.key(options.seed), held_out[:2])
-
-    def step(carry, x):
-        params, state, optimizer_state = carry
-
-        def loss(params):
-            log_prob, new_state = flow.log_prob(params, state, x, train=True)
-            return -jnp.mean(log_prob), new_state
-
-        (nats, state), gradients = jax.value_and_grad(loss, has_aux=True)(params)
-        updates, optimizer_state = optimizer.update(gradients, optimizer_state)
-        return (optax.apply_updates(params, updates), state, optimizer_state), nats
+    step, measure_step = make_train_step(objective, optimizer), make_measure_step(objective)
+    init = jax.jit(lambda key: create_train_state(objective, optimizer, key, {"x": held_out["x"][:2]}))
+    train_state, evaluate = init(key), jax.jit(make_eval_step(objective))
 
     @jax.jit
-    def train(carry, points):
-        return jax.lax.scan(step, carry, points)[0]
+    def train(train_state, points):
+        return jax.lax.scan(lambda train_state, x: step(train_state, key, {"x": x}), train_state, points)[0]
 
     @jax.jit
     def measure(params, state, points):
         """Running averages belong to the parameters of past steps: go over some points with those of now."""
-        return jax.lax.scan(lambda state, x: (flow.log_prob(params, state, x, train=True)[1], None), state, points)[0]
+        return jax.lax.scan(lambda state, x: measure_step(params, state, key, {"x": x}), state, points)[0]
 
-    @jax.jit
-    def evaluate(params, state):
-        return -jnp.mean(flow.log_prob(params, state, held_out)[0])
-
-    carry, history = (params, state, optimizer.init(params)), []
+    history = []
     for done in progress(range(0, options.steps, EVALUATE_EVERY)):
         number = min(EVALUATE_EVERY, options.steps - done)
         points = density.sample(rng, number * options.batch_size)
         points = jnp.asarray(rng.permutation(points), jnp.float32).reshape(number, -1, 2)
-        params, state, optimizer_state = train(carry, points)
-        carry = params, measure(params, state, points[-MEASURED:]), optimizer_state
-        history.append((done + number, float(evaluate(*carry[:2]))))
-    return Fit(carry[0], carry[1], history)
+        train_state = train(train_state, points)
+        train_state = train_state._replace(state=measure(*train_state.evaluated, points[-MEASURED:]))
+        history.append((done + number, float(evaluate(*train_state.evaluated, key, held_out).mean())))
+    return Fit(flow.at(*train_state.evaluated), history)
 
 
-def integral(flow: Flow, fit: Fit, limits: np.ndarray, side: int = 1000) -> tuple[float, np.ndarray]:
+def integral(density: Density, limits: np.ndarray, side: int = 1000) -> tuple[float, np.ndarray]:
     """Give ∫ p(x) dx by the midpoint rule over the box ``limits`` (2, 2), and the density there ``(side, side)``."""
     axes = [low + (high - low) * (np.arange(side) + 0.5) / side for low, high in limits]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float32)
-    log_prob = jax.jit(lambda x: flow.log_prob(fit.params, fit.state, x)[0])
-    density = np.concatenate([np.exp(np.asarray(log_prob(part), np.float64)) for part in np.array_split(grid, 10)])
+    log_prob = jax.jit(density.log_prob)
+    values = np.concatenate([np.exp(np.asarray(log_prob(part), np.float64)) for part in np.array_split(grid, 10)])
     cell = np.prod((limits[:, 1] - limits[:, 0]) / side)
-    return float(density.sum() * cell), density.reshape(side, side)
+    return float(values.sum() * cell), values.reshape(side, side)
 
 
-def draw(path: Path, name: str, flow: Flow, fit: Fit, x: np.ndarray, limits: np.ndarray, density: np.ndarray) -> None:
+def draw(path: Path, name: str, fit: Fit, x: np.ndarray, limits: np.ndarray, density: np.ndarray) -> None:
     """Data, latents, samples, and both images of a grid: the paper's figure 1, with the density and the history."""
-    forward = jax.jit(lambda x: flow.bijector.forward(fit.params["bijector"], fit.state, x)[0])
-    inverse = jax.jit(lambda z: flow.bijector.inverse(fit.params["bijector"], fit.state, z)[0])
+    flow, params, state = fit.density.flow, fit.density.params, fit.density.state
+    forward, inverse = jax.jit(fit.density.latents), jax.jit(lambda z: flow.from_latents(params, state, z)[0])
     z = np.random.default_rng(0).standard_normal((SHOWN, 2), np.float32)
     page, axes = figure(2, 4, size=(16, 8.4))
     by_data, by_latent = (np.arctan2(points[:, 1], points[:, 0]) for points in (x, z))
@@ -170,7 +158,7 @@ def main(arguments: Sequence[str]) -> None:
             f"{options.steps}, {options.layers}, {options.batch_size}, {options.learning_rate}"
         )
     density = DENSITIES[options.density]
-    flow = real_nvp_vectors(2, layers=options.layers)
+    flow = RealNVPVectors(layers=options.layers).build((2,))
     result = fit(flow, density, options, lambda rounds: track(rounds, f"training on {options.density}"))
     if not all(math.isfinite(nats) for _, nats in result.history):
         raise UserError("training diverged: held-out nats are not finite; use a lower --learning-rate")
@@ -178,9 +166,9 @@ def main(arguments: Sequence[str]) -> None:
     low, high = x.min(axis=0), x.max(axis=0)
     limits = np.stack([low - 0.15 * (high - low), high + 0.15 * (high - low)], axis=1)
     wide = np.stack([low - (high - low), high + (high - low)], axis=1)
-    total, _ = integral(flow, result, wide, side=2000)
+    total, _ = integral(result.density, wide, side=2000)
     out = options.out or Path(f"toy2d_{options.density}.png")
-    draw(out, options.density, flow, result, x, limits, integral(flow, result, limits, side=400)[1])
+    draw(out, options.density, result, x, limits, integral(result.density, limits, side=400)[1])
     settled = [nats for step, nats in result.history if step > SETTLED]
     highest = f", highest after step {SETTLED} {max(settled):.4f}" if settled else ""
     entropy = f" (entropy of the data {density.entropy:.4f})" if density.entropy is not None else ""

@@ -1,10 +1,12 @@
-"""Train a flow on images, data-parallel over the devices of this machine or of a pod.
+"""Train a flow on images or on a table, data-parallel over the devices of this machine or of a pod.
 
-Usage: python -m experiments.train CONFIG [--run-dir DIR] [--steps N] [--batch-size N] [--seed N] [--data-dir DIR] [...]
+Usage: python -m experiments.train CONFIG [--model MODEL] [--run-dir DIR] [--steps N] [--batch-size N] [--seed N] [...]
 
-A run directory that holds checkpoints of this run is taken up where it stopped, on as many devices as there are now.
-What a run leaves there: config.json, starts.jsonl (code, packages, machine and command of each start), metrics.jsonl,
-TensorBoard events, checkpoints/, samples_STEP.png.
+CONFIG is a file under experiments/configs: data, a model, and how it is trained. --model puts another model in its
+place, --noise another noise for pixels; --help then shows that one's own options. A run directory that holds
+checkpoints of this run is taken up where it stopped, on as many devices as there are now. What a run leaves there:
+config.json, starts.jsonl (code, packages, machine and command of each start), metrics.jsonl, TensorBoard events,
+checkpoints/, samples_STEP.png.
 """
 
 from __future__ import annotations
@@ -14,27 +16,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jax
 import tyro
 
 from experiments import command_line
+from experiments.choices import CHOICES, with_choices
+from experiments.config import Config
 from experiments.configs import all_configs
-from experiments.data.images import load_images, training_batches
 from experiments.errors import Interrupted, UserError
 from experiments.machine import pod
 from experiments.machine.pod import Multihost
-from experiments.runs.build import build_train_state, build_train_step, train_state_like
-from experiments.runs.checkpoints import Checkpoints, Position
-from experiments.runs.config import Config, check_run_directory, open_run_directory
-from experiments.runs.evaluation import check_devices, evaluate_images, make_evaluators
+from experiments.runs.build import build_train_step, train_state_like
+from experiments.runs.checkpoints import Checkpoints
+from experiments.runs.directory import check_run_directory
+from experiments.runs.evaluation import evaluate_examples, make_evaluators
 from experiments.runs.health import Health
 from experiments.runs.interruption import Interruption
 from experiments.runs.metrics import MetricsLog, NoLog, training_seconds
+from experiments.runs.opening import open_run, run_key, start_of
 from experiments.runs.progress import TrainingProgress
 from experiments.runs.provenance import write_start
-from experiments.runs.run_lock import locked
+from experiments.runs.steps import Steps, stopped
 from experiments.runs.validation import Validation
-from nvpjax.parallel import parallel_train_step, replicate, shard, unreplicate
+from nvpjax.parallel import parallel_train_step, replicate
 
 
 @dataclass(frozen=True)
@@ -60,124 +63,60 @@ def train(
 
     In a pod all processes call it, each with its ``watch``.
     """
+    training = config.training
     with contextlib.ExitStack() as stack:
-        # -------------------------------------------------------------- data and run directory
-        devices = jax.local_device_count()
-        key = jax.random.key(config.seed)  # with the step number it gives the noise of every step
-        check_devices(config.batch_size)
-        check_run_directory(config, run_dir)
-        with pod.first_process_before_others():  # it prepares the sets that are embedded
-            train_images = load_images(config, "train", for_training=True)
-            validation_images = load_images(config, "validation")
-            if pod.is_first():
-                stack.enter_context(locked(run_dir))
-                check_run_directory(config, run_dir)  # again, now that no other program writes there
-                if not (run_dir / "config.json").exists():
-                    open_run_directory(config, run_dir)
-
-        # -------------------------------------------------------------- model: anew, or from the latest checkpoint
+        examples = open_run(config, run_dir, stack)
         interruption = stack.enter_context(Interruption())
         checkpoints = stack.enter_context(Checkpoints(run_dir, keep, going_on=True))
+        start = start_of(config, run_dir, checkpoints, examples)
 
-        def position(step: int, evaluated: bool = True) -> Position:
-            return Position(step * config.batch_size, jax.random.key_data(key).tolist(), evaluated)
-
-        found = checkpoints.restore_latest(train_state_like(config))
-        first_step, train_state, there = found or (0, build_train_state(config), position(0))
-        if there._replace(evaluated=True) != position(first_step):
-            raise UserError(
-                f"the checkpoint of step {first_step} is of another run: {there}, not {position(first_step)}"
-            )
-        if config.steps < first_step:
-            raise UserError(
-                f"{run_dir} has trained {first_step} steps already: expected --steps {first_step} or more, got "
-                f"{config.steps}"
-            )
-        if pod.is_first():
-            open_run_directory(config, run_dir)  # what may change, such as the number of steps
-        train_state = replicate(train_state)
-
-        train_step, evaluators = parallel_train_step(build_train_step(config)), make_evaluators(config)
-        batches = training_batches(train_images, config, first_step)
-
-        # -------------------------------------------------------------- what people see
-        seconds = training_seconds(run_dir, first_step)
-        progress = TrainingProgress(config, first_step, run_dir, seconds, quiet=not pod.is_first())
-        finished = first_step == config.steps
-        due = not there.evaluated or (finished and first_step > 0 and not checkpoints.was_evaluated(first_step))
-        log = stack.enter_context(MetricsLog(run_dir, first_step, again=due) if pod.is_first() else NoLog())
+        seconds = training_seconds(run_dir, start.step)
+        progress = TrainingProgress(config, start.step, run_dir, seconds, quiet=not pod.is_first())
+        log = stack.enter_context(MetricsLog(run_dir, start.step, again=start.owed) if pod.is_first() else NoLog())
         health = Health(config, max_skipped, progress.say, log)
         if pod.is_first():
-            write_start(run_dir, first_step)
+            write_start(run_dir, start.step)
 
+        train_step, evaluators = parallel_train_step(build_train_step(config)), make_evaluators(config)
         made = (checkpoints, log, progress, interruption)
-        validation = Validation(config, run_dir, key, train_images, validation_images, evaluators, *made)
+        validation = Validation(config, run_dir, run_key(config), *examples, evaluators, *made)
+        steps = Steps(config, train_step, validation, health, progress, log, interruption, watch)
+        steps.go(start.step, replicate(start.train_state), start.owed, examples.train)
+        checkpoints.wait()
 
-        # -------------------------------------------------------------- steps
-        step = first_step
-        if watch:
-            watch.begin(first_step)
+        # The test images, once, with the best checkpoint.
+        best = checkpoints.restore_best(train_state_like(config))
+        if best is None:
+            raise UserError(f"nothing trained: --steps {training.steps}; ask for at least 1")
+        best_step, best_state = best
+        test_examples = config.data.examples("test")
+        pod.no_step_due(watch)
+        ask = interruption.between
+        state = replicate(best_state)
         try:
-            with progress:
-                if due:
-                    pod.no_step_due(watch)
-                    train_state = validation(step, train_state, position(step))
-                for step in range(first_step + 1, config.steps + 1):
-                    due = step % config.eval_every == 0 or step == config.steps
-                    with progress.waiting():
-                        batch = shard(next(batches), devices)
-                    train_state, metrics = train_step(train_state, key, batch)
-                    health.after(step, metrics)
-                    if due or step % config.log_every == 0 or step == first_step + 1:
-                        values = {name: float(value) for name, value in unreplicate(metrics).items()}
-                        health.loss(step, **values)
-                        progress.trained(step, values["bits_per_dim"])
-                        if step > first_step + 1:  # the first one has compiled
-                            values["images_per_second"] = progress.images_per_second()
-                            values["waiting_for_data"] = progress.waiting_for_data()
-                        log.write(step, "train", **values)
-                    if due:
-                        health.look()
-                        pod.no_step_due(watch)
-                        train_state = validation(step, train_state, position(step))
-                    interruption.check()
-                    if watch:
-                        watch.step(step)
-            checkpoints.wait()
-
-            # ---------------------------------------------------------- the test images, once, with the best checkpoint
-            best = checkpoints.restore_best(train_state_like(config))
-            if best is None:
-                raise UserError(f"nothing trained: --steps {config.steps}; ask for at least 1")
-            best_step, best_state = best
-            test_images = load_images(config, "test")
-            pod.no_step_due(watch)
-            result = evaluate_images(
-                evaluators, replicate(best_state), test_images, config.batch_size, progress=interruption.between
-            )
+            result = evaluate_examples(evaluators, state, test_examples, config.data, training.batch_size, progress=ask)
         except Interrupted as interrupted:
-            health.look()
-            if checkpoints.latest_step() != step:
-                checkpoints.save(step, unreplicate(train_state), position(step, evaluated=not due), None)
-            checkpoints.wait()
-            raise Interrupted(
-                interrupted.number,
-                f"{config.name}: stopped by a signal after step {step} of {config.steps}, with a checkpoint in "
-                f"{run_dir}; the same command goes on from there",
-            ) from None
+            raise stopped(interrupted, config, training.steps, run_dir) from None
+    data = config.data
+    given = " given their labels" if config.classes else ""
+    score = f"{result[data.unit]:.4f} ± {result['standard_error']:.4f} {data.said_unit}{data.quality()}"
     return (
-        f"{config.name}: test {result['bits_per_dim']:.4f} ± {result['standard_error']:.4f} bits/dim on "
-        f"{result['images']} images, from step {best_step} (best on validation images, of {config.steps}); "
-        f"{progress.summary()}; round-trip error {result['round_trip_error']:.1e}, train/eval gap "
-        f"{result['train_eval_gap']:+.4f}; samples, metrics and checkpoints in {run_dir}"
+        f"{config.name}: test {score} on {result['examples']} examples{given}, from step {best_step} (best on "
+        f"validation examples, of {training.steps}); {progress.summary()}; round-trip error "
+        f"{result['round_trip_error']:.1e}, train/eval gap {result['train_eval_gap']:+.4f}; samples, metrics and "
+        f"checkpoints in {run_dir}"
     )
 
 
 def main(arguments: Sequence[str]) -> None:
-    configs = {name: (summary, Arguments(config)) for name, (summary, config) in all_configs().items()}
+    configs, rest = with_choices(all_configs(), arguments)
+    offered = {name: (summary, Arguments(config)) for name, (summary, config) in configs.items()}
+    if rest and rest[0] in offered:
+        summary, of_config = offered[rest[0]]
+        offered[rest[0]] = summary + CHOICES, of_config
     options = command_line.parse(
         lambda: tyro.extras.overridable_config_cli(
-            configs, args=arguments, prog="python -m experiments.train", description=__doc__
+            offered, args=rest, prog="python -m experiments.train", description=__doc__
         )
     )
     config, run_dir = options.config, options.run_dir or Path("runs") / options.config.name

@@ -5,6 +5,12 @@ from nvpjax.bijectors import *  # noqa: F403  (its __all__ is the list)
 from nvpjax.bijectors import __all__ as _bijectors
 from nvpjax.chain import Chain, Inverse
 from nvpjax.checkpointed import Checkpointed
+from nvpjax.dequantization import (
+    Dequantization,
+    GaussianDequantization,
+    LearnedDequantization,
+    UniformDequantization,
+)
 from nvpjax.distributions import (
     DiagonalNormal,
     Distribution,
@@ -13,15 +19,28 @@ from nvpjax.distributions import (
     StandardNormal,
     Uniform,
 )
-from nvpjax.flow import Flow
-from nvpjax.models import flow_plus_plus, glow, iaf, maf, nice, real_nvp, real_nvp_vectors, spline_coupling
+from nvpjax.event import Event
+from nvpjax.fit import Fitted, History, fit
+from nvpjax.flow import Density, Flow
+from nvpjax.models import (
+    IAF,
+    MAF,
+    NICE,
+    FlowPlusPlus,
+    FlowPlusPlusDequantizer,
+    Glow,
+    Model,
+    RealNVP,
+    RealNVPVectors,
+    SplineCoupling,
+)
 from nvpjax.multiscale import MultiScale
-from nvpjax.objectives import bits_per_dim, dequantize, variational_dequantize
+from nvpjax.objectives import Likelihood, Objective, PixelLikelihood, ReverseKL, bits_per_dim
 from nvpjax.parts import OnAxes, OnLeaf, Reshape
 from nvpjax.repeat import Repeat
 from nvpjax.reversible import Reversible
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     *_bijectors,
@@ -29,30 +48,43 @@ __all__ = [
     "Chain",
     "Checkpointed",
     "Conditioner",
+    "Density",
+    "Dequantization",
     "DiagonalNormal",
     "Distribution",
+    "Event",
+    "Fitted",
     "Flow",
+    "FlowPlusPlus",
+    "FlowPlusPlusDequantizer",
     "ForeignDistribution",
+    "GaussianDequantization",
+    "Glow",
+    "IAF",
+    "History",
     "Inverse",
+    "LearnedDequantization",
+    "Likelihood",
+    "MAF",
+    "Model",
     "MultiScale",
+    "NICE",
     "NormalMixture",
+    "Objective",
     "OnAxes",
     "OnLeaf",
+    "PixelLikelihood",
+    "RealNVP",
+    "RealNVPVectors",
     "Repeat",
     "Reshape",
+    "ReverseKL",
     "Reversible",
+    "SplineCoupling",
     "StandardNormal",
     "StatelessBijector",
     "Uniform",
+    "UniformDequantization",
     "bits_per_dim",
-    "dequantize",
-    "flow_plus_plus",
-    "glow",
-    "iaf",
-    "maf",
-    "nice",
-    "real_nvp",
-    "real_nvp_vectors",
-    "spline_coupling",
-    "variational_dequantize",
+    "fit",
 ]

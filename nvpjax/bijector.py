@@ -9,6 +9,7 @@ Read in this order: this file, ``bijectors/coupling.py``, ``models/real_nvp.py``
 from __future__ import annotations
 
 import abc
+import inspect
 from functools import reduce
 from typing import Any, Protocol
 
@@ -102,18 +103,31 @@ class StatelessBijector(Bijector):
 class Conditioner(Protocol):
     """A function with parameters that tells a bijector how to act: in a coupling, the network that gives s and t.
 
-    Anything with these two methods serves; it must hash and compare by value, as bijectors do. ``nvpjax.nets`` adapts
-    Flax modules.
+    It is told how many numbers to give: the last axis of its output has ``outputs`` entries. Anything with these two
+    methods serves; it must hash and compare by value, as bijectors do. ``nvpjax.nets`` has networks, and adapts Flax's.
     """
 
-    def init(self, key: jax.Array, x: jax.Array, context: PyTree = None) -> tuple[PyTree, PyTree]:
+    def init(self, key: jax.Array, x: jax.Array, context: PyTree = None, *, outputs: int) -> tuple[PyTree, PyTree]:
         """Give ``(params, state)``."""
 
     def apply(
-        self, params: PyTree, state: PyTree, x: jax.Array, context: PyTree = None, *, train: bool = False
+        self, params: PyTree, state: PyTree, x: jax.Array, context: PyTree = None, *, outputs: int, train: bool = False
     ) -> tuple[jax.Array, PyTree]:
         """Give ``(output, state)``. With ``train=True`` the output must not depend on what ``state`` has measured:
         ``inverse`` calls it with the state that ``forward`` has already brought up to date."""
+
+
+def expect_conditioner(name: str, conditioner: Any) -> None:
+    """Raise TypeError for what is no ``Conditioner``: a Flax module, a function, a class."""
+    methods = [getattr(conditioner, method, None) for method in ("init", "apply")]
+    told = all(callable(method) and "outputs" in inspect.signature(method).parameters for method in methods)
+    if isinstance(conditioner, type) or not told:
+        got = f"the class {conditioner.__name__}" if isinstance(conditioner, type) else type(conditioner).__name__
+        raise TypeError(
+            f"{name}: expected a conditioner, an object with init and apply that are told outputs, such as "
+            f"MLP((64, 64)) of nvpjax.nets, got {got}. Wrap a Flax Linen module in FlaxConditioner(module), "
+            "the function that makes an NNX module in NNXConditioner(make)."
+        )
 
 
 def log_det_dtype(x: PyTree) -> jnp.dtype:
@@ -139,5 +153,5 @@ def expect_floating(name: str, x: PyTree) -> None:
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise TypeError(
                 f"{name}: expected x of a floating dtype, got {leaf.dtype}. Turn pixels into floats with "
-                "objectives.dequantize, other whole numbers with astype."
+                "a Dequantization (PixelLikelihood dequantizes), other whole numbers with astype."
             )

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import jax
 
 from nvpjax.bijector import Bijector, zero_log_det
+from nvpjax.combinator import Combinator, added
 
 
 @dataclass(frozen=True)
-class Chain(Bijector):
+class Chain(Combinator):
     """Bijectors applied one after the other, in reading order.
 
         forward:  y = fₖ(… f₂(f₁(x))),     log_det = Σₖ log_detₖ
@@ -40,43 +41,31 @@ class Chain(Bijector):
             if not isinstance(bijector, Bijector):
                 raise TypeError(f"Chain: expected a Bijector at position {position}, got {bijector!r}.")
 
-    def init(self, key, x, context=None):
-        params, states = [], []
-        for bijector, bijector_key in zip(self.bijectors, jax.random.split(key, max(1, len(self.bijectors)))):
-            bijector_params, state = bijector.init(bijector_key, x, context)
-            x, _, _ = bijector.forward(bijector_params, state, x, context)
-            params.append(bijector_params)
-            states.append(state)
-        return tuple(params), tuple(states)
+    @property
+    def parts(self):
+        return self.bijectors
 
-    def init_inverse(self, key, y, context=None):
-        params, states = [], []
-        keys = jax.random.split(key, max(1, len(self.bijectors)))
-        for bijector, bijector_key in zip(reversed(self.bijectors), keys):
-            bijector_params, state = bijector.init_inverse(bijector_key, y, context)
-            y, _ = bijector.inverse(bijector_params, state, y, context)
-            params.append(bijector_params)
-            states.append(state)
-        return tuple(reversed(params)), tuple(reversed(states))
+    def with_parts(self, parts):
+        return Chain(parts)
 
-    def forward(self, params, state, x, context=None, *, train=False):
-        _check_lengths(self, params, state)
-        total, states = zero_log_det(x), []
-        for bijector, bijector_params, bijector_state in zip(self.bijectors, params, state):
-            x, log_det, bijector_state = bijector.forward(bijector_params, bijector_state, x, context, train=train)
-            total += log_det
-            states.append(bijector_state)
-        return x, total, tuple(states)
+    def split(self, tree):
+        return tree
 
-    def inverse(self, params, state, y, context=None, *, train=False):
-        _check_lengths(self, params, state)
-        total = zero_log_det(y)
-        for bijector, bijector_params, bijector_state in zip(
-            reversed(self.bijectors), reversed(params), reversed(state)
-        ):
-            y, log_det = bijector.inverse(bijector_params, bijector_state, y, context, train=train)
-            total += log_det
-        return y, total
+    def join(self, trees):
+        return tuple(trees)
+
+    def keys(self, key, *, back):
+        keys = jax.random.split(key, max(1, len(self.bijectors)))[: len(self.bijectors)]
+        return keys[::-1] if back else keys
+
+    def go(self, visit, variables, x, context, *, back=False):
+        _check_lengths(self, *variables)
+        sums, outputs = visit.zero(x, context), [None] * len(self.bijectors)
+        for position in reversed(range(len(self.bijectors))) if back else range(len(self.bijectors)):
+            of_one = tuple(tree[position] for tree in variables)
+            x, more, outputs[position] = visit(self.bijectors[position], of_one, x, context, back)
+            sums = added(sums, more)
+        return x, sums, tuple(outputs)
 
     def log_det(self, params, state, x, context=None):
         _check_lengths(self, params, state)
@@ -90,13 +79,16 @@ class Chain(Bijector):
 
 
 @dataclass(frozen=True)
-class Inverse(Bijector):
+class Inverse(Combinator):
     """A bijector turned round: its forward is the other's inverse.
 
         forward:  y = f⁻¹(x),     inverse:  x = f(y)
 
-    A bijector that measures the batch (batch normalisation) does so in its own forward only, so turning it round is
-    of use with ``train=False``.
+    A bijector that measures the batch (batch normalisation) does so in its own forward only: turned round it is of use
+    with ``train=False``, and with ``train=True`` both directions refuse it. What measures nothing, or whose state holds
+    whole numbers alone, takes both modes.
+
+    Errors: TypeError for what is no bijector; ValueError for a measured state with ``train=True``.
 
     >>> import jax, jax.numpy as jnp
     >>> from nvpjax import Inverse, Squeeze
@@ -112,24 +104,22 @@ class Inverse(Bijector):
         if not isinstance(self.bijector, Bijector):
             raise TypeError(f"Inverse: expected a Bijector, got {self.bijector!r}.")
 
-    def init(self, key, x, context=None):
-        return self.bijector.init_inverse(key, x, context)
+    @property
+    def parts(self):
+        return (self.bijector,)
 
-    def init_inverse(self, key, y, context=None):
-        return self.bijector.init(key, y, context)
+    def with_parts(self, parts):
+        return Inverse(*parts)
 
-    def forward(self, params, state, x, context=None, *, train=False):
-        y, log_det = self.bijector.inverse(params, state, x, context, train=train)
-        return y, log_det, state
-
-    def inverse(self, params, state, y, context=None, *, train=False):
-        x, log_det, _ = self.bijector.forward(params, state, y, context, train=train)
-        return x, log_det
+    def go(self, visit, variables, x, context, *, back=False):
+        return visit(self.bijector, variables, x, context, not back)
 
 
-def _check_lengths(chain: Chain, params, state):
-    if not len(params) == len(state) == len(chain.bijectors):
+def _check_lengths(chain: Chain, *variables):
+    lengths = [len(tree) for tree in variables]
+    if any(length != len(chain.bijectors) for length in lengths):
         raise ValueError(
-            f"Chain: expected params and state of {len(chain.bijectors)} bijectors, got {len(params)} and "
-            f"{len(state)}: they come from another chain's init, or were passed in another order: (params, state, x)."
+            f"Chain: expected params and state of {len(chain.bijectors)} bijectors, got "
+            f"{' and '.join(map(str, lengths))}: they come from another chain's init, or were passed in another order: "
+            "(params, state, x)."
         )

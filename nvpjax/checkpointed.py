@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import jax
 
 from nvpjax.bijector import Bijector
-from nvpjax.chain import Chain
-from nvpjax.multiscale import MultiScale
-from nvpjax.repeat import Repeat
+from nvpjax.combinator import Combinator, Composite
 
 
 @dataclass(frozen=True)
-class Checkpointed(Bijector):
+class Checkpointed(Composite):
     """The same bijector with another backward pass: each layer's input is kept, all else is computed a second time.
 
-    Layers are the bijectors of chains and of the scales of a ``MultiScale``; what a ``Repeat`` repeats is one layer.
+    Layers are the bijectors in chains, scales and all other combinators; what a ``Repeat`` repeats is one layer.
     Results are those of ``bijector``, and so are params, state and gradients. Memory still grows with depth, by one
     event a layer, and no inverse is needed: where ``Reversible`` measures errors that are too large, use this.
 
@@ -36,6 +34,13 @@ class Checkpointed(Bijector):
         if not isinstance(self.bijector, Bijector):
             raise TypeError(f"Checkpointed: expected a Bijector, got {self.bijector!r}.")
 
+    @property
+    def parts(self):
+        return (self.bijector,)
+
+    def with_parts(self, parts):
+        return Checkpointed(*parts)
+
     def init(self, key, x, context=None):
         return self.bijector.init(key, x, context)
 
@@ -54,19 +59,22 @@ class Checkpointed(Bijector):
 
 def _by_layer(bijector: Bijector) -> Bijector:
     """The bijector with every layer in it wrapped; params and state stay as they are."""
-    match bijector:
-        case Chain(bijectors):
-            return Chain(map(_by_layer, bijectors))
-        case MultiScale(scales):
-            return MultiScale(map(_by_layer, scales))
-        case Repeat():
-            return replace(bijector, bijector=_Layer(bijector.bijector))
-    return _Layer(bijector)
+    if not isinstance(bijector, Combinator):
+        return _Layer(bijector)
+    wrap = _Layer if bijector.times > 1 else _by_layer
+    return bijector.with_parts([wrap(part) for part in bijector.parts])
 
 
 @dataclass(frozen=True)
-class _Layer(Bijector):
+class _Layer(Composite):
     bijector: Bijector
+
+    @property
+    def parts(self):
+        return (self.bijector,)
+
+    def with_parts(self, parts):
+        return _Layer(*parts)
 
     def init(self, key, x, context=None):
         return self.bijector.init(key, x, context)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
-import jax.numpy as jnp
 
 from nvpjax.bijector import Bijector, PyTree, expect_floating
 from nvpjax.distributions import Distribution, ForeignDistribution, StandardNormal
+from nvpjax.event import Event
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,9 @@ class Flow:
 
     ``base`` is a ``Distribution``, or any object with ``log_prob`` and ``sample`` as distrax and TFP have them.
 
-    All results are in nats. ``params`` and ``state`` are trees of arrays; every method is pure and can be jitted.
+    ``init`` gives ``params = {"bijector": …, "base": …}`` and ``state = {"bijector": …, "event": …}``: the bijector's
+    own, the base's, and the ``Event`` that x was made of, so that samples need no shape. Every method is pure and can
+    be jitted; ``init`` of a large model wants to be. All results are in nats. ``at`` puts numbers and flow together.
 
     Reference: Real NVP, eq. 2 and 3.
 
@@ -29,7 +31,7 @@ class Flow:
     >>> flow = Flow(Chain(()), StandardNormal())
     >>> params, state = flow.init(jax.random.key(0), jnp.zeros((1, 2)))
     >>> log_prob, state = flow.log_prob(params, state, jnp.zeros((4, 2)))
-    >>> flow.sample(jax.random.key(1), params, state, (5, 2)).shape, log_prob.shape
+    >>> flow.sample(jax.random.key(1), params, state, 5).shape, log_prob.shape
     ((5, 2), (4,))
     """
 
@@ -48,51 +50,120 @@ class Flow:
         bijector_key, base_key = jax.random.split(key)
         params, state = self.bijector.init(bijector_key, x, context)
         z, _, _ = self.bijector.forward(params, state, x, context)
-        return {"bijector": params, "base": self.base.init(base_key, z, context)}, state
+        params = {"bijector": params, "base": self.base.init(base_key, z, context)}
+        return params, {"bijector": state, "event": Event.of(x)}
 
     def log_prob(
         self, params: PyTree, state: PyTree, x: PyTree, context: PyTree = None, *, train: bool = False
     ) -> tuple[jax.Array, PyTree]:
         """Give ``(log p(x), state)``; log p(x) in nats, shape ``(batch,)``."""
         expect_floating("Flow", x)
-        z, log_det, state = self.bijector.forward(params["bijector"], state, x, context, train=train)
-        return self.base.log_prob(params["base"], z, context) + log_det, state
+        z, log_det, after = self.bijector.forward(params["bijector"], state["bijector"], x, context, train=train)
+        return self.base.log_prob(params["base"], z, context) + log_det, {**state, "bijector": after}
 
     def sample(
         self,
         key: jax.Array,
         params: PyTree,
         state: PyTree,
-        shape: tuple[int, ...],
+        number: int,
         context: PyTree = None,
-        dtype: jnp.dtype = jnp.float32,
-    ) -> jax.Array:
-        """Draw x of ``shape``, which is ``(number, *event)``."""
-        return self.sample_and_log_prob(key, params, state, shape, context, dtype)[0]
+        *,
+        event_shape: tuple[int, ...] | None = None,
+    ) -> PyTree:
+        """Draw ``number`` events x, with one row of the context each; of ``event_shape`` in place of ``init``'s."""
+        return self.sample_and_log_prob(key, params, state, number, context, event_shape=event_shape)[0]
 
     def sample_and_log_prob(
         self,
         key: jax.Array,
         params: PyTree,
         state: PyTree,
-        shape: tuple[int, ...],
+        number: int,
         context: PyTree = None,
-        dtype: jnp.dtype = jnp.float32,
-    ) -> tuple[jax.Array, jax.Array]:
-        """Draw x of ``shape`` ``(number, *event)`` and give ``(x, log p(x))``; log p(x) in nats, ``(number,)``."""
-        like = self.latents_like(params, state, shape, context, dtype)
-        z = self.base.sample(key, params["base"], like, context)
-        x, log_det = self.bijector.inverse(params["bijector"], state, z, context)
+        *,
+        event_shape: tuple[int, ...] | None = None,
+    ) -> tuple[PyTree, jax.Array]:
+        """Draw ``number`` events x and give ``(x, log p(x))``; log p(x) in nats, ``(number,)``."""
+        like = self.latents_like(params, state, number, context, event_shape=event_shape)
+        return self.from_latents(params, state, self.base.sample(key, params["base"], like, context), context)
+
+    def from_latents(
+        self, params: PyTree, state: PyTree, z: PyTree, context: PyTree = None
+    ) -> tuple[PyTree, jax.Array]:
+        """Give ``(x, log p(x))`` of latents z: x = f⁻¹(z)."""
+        x, log_det = self.bijector.inverse(params["bijector"], state["bijector"], z, context)
         return x, self.base.log_prob(params["base"], z, context) - log_det
 
     def latents_like(
         self,
         params: PyTree,
         state: PyTree,
-        shape: tuple[int, ...],
+        number: int,
         context: PyTree = None,
-        dtype: jnp.dtype = jnp.float32,
+        *,
+        event_shape: tuple[int, ...] | None = None,
     ) -> PyTree:
-        """Give the shapes and dtypes of the latents of data of ``shape``, without computing anything."""
-        x = jax.ShapeDtypeStruct(shape, dtype)
-        return jax.eval_shape(self.bijector.forward, params["bijector"], state, x, context)[0]
+        """Give the shapes and dtypes of the latents of ``number`` events, without computing anything."""
+        x = state["event"].like(number, event_shape)
+        return jax.eval_shape(self.bijector.forward, params["bijector"], state["bijector"], x, context)[0]
+
+    def at(self, params: PyTree, state: PyTree) -> Density:
+        """Give the flow with its numbers: a ``Density`` to pass on."""
+        return Density(self, params, state)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Density:
+    """A flow with its numbers: log p(x), and draws from it, for code that need not know flows.
+
+    A pytree whose leaves are ``params`` and ``state``: jit, vmap (an ensemble), scan and grad take it whole. It adds no
+    second way to learn: train the flow by its ``params``, and put them together for use.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from nvpjax import Chain, Flow
+    >>> flow = Flow(Chain(()))
+    >>> density = flow.at(*flow.init(jax.random.key(0), jnp.zeros((1, 2))))
+    >>> jax.jit(lambda density, x: density.log_prob(x))(density, jnp.zeros((4, 2))).shape
+    (4,)
+    >>> density.sample(jax.random.key(1), 5).shape, density.event_shape
+    ((5, 2), (2,))
+    """
+
+    flow: Flow = field(metadata={"static": True})
+    params: PyTree
+    state: PyTree
+
+    @property
+    def event_shape(self) -> PyTree:
+        """Of one x, ``(*event,)``, or a tree of such."""
+        return self.state["event"].shape
+
+    @property
+    def event_dtype(self) -> PyTree:
+        return self.state["event"].dtype
+
+    def log_prob(self, x: PyTree, context: PyTree = None) -> jax.Array:
+        """Give log p(x | context) in nats, ``(batch,)``. Errors: ValueError for events of another shape."""
+        if Event.of(x).shape != self.event_shape:
+            raise ValueError(f"Density: expected x of events {self.event_shape}, got {Event.of(x).shape}.")
+        return self.flow.log_prob(self.params, self.state, x, context)[0]
+
+    def sample(self, key: jax.Array, number: int, context: PyTree = None) -> PyTree:
+        """Draw ``number`` events; a context has one row for each of them. Errors: ValueError where it has not."""
+        return self.sample_and_log_prob(key, number, context)[0]
+
+    def sample_and_log_prob(self, key: jax.Array, number: int, context: PyTree = None) -> tuple[PyTree, jax.Array]:
+        """Draw ``number`` events and give ``(x, log p(x | context))``."""
+        rows = {leaf.shape[:1] for leaf in jax.tree.leaves(context)}
+        if rows - {(number,)}:
+            raise ValueError(
+                f"Density: expected a context of {number} rows, one for each draw, got {sorted(rows)}: repeat the one "
+                "that all have with jnp.repeat."
+            )
+        return self.flow.sample_and_log_prob(key, self.params, self.state, number, context)
+
+    def latents(self, x: PyTree, context: PyTree = None) -> PyTree:
+        """Give z = f(x)."""
+        return self.flow.bijector.forward(self.params["bijector"], self.state["bijector"], x, context)[0]

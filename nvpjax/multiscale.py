@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from nvpjax.bijector import Bijector, zero_log_det
+from nvpjax.bijector import Bijector
+from nvpjax.combinator import Combinator, added
 
 
 @dataclass(frozen=True)
-class MultiScale(Bijector):
+class MultiScale(Combinator):
     """Scales in a row; after each but the last, half of the channels are finished latents and the rest goes on.
 
         h₀ = x
@@ -21,7 +22,7 @@ class MultiScale(Bijector):
 
     Latents come out finest first, as a tuple. Ending a scale in ``OrderedSqueeze`` makes the two halves the two
     diagonals of each 2x2 block, as the paper does. A learned conditional prior on a finished half,
-    N(μ(h), σ(h)²), is one more coupling at the end of its scale: h conditions, z changes (see ``models.real_nvp``).
+    N(μ(h), σ(h)²), is one more coupling at the end of its scale: h conditions, z changes (see ``models.RealNVP``).
 
     Undoing a multi-scale of squeezes alone puts latents back in their places in the image:
     ``MultiScale((OrderedSqueeze(), OrderedSqueeze(), Chain(()))).inverse((), …)``.
@@ -46,56 +47,58 @@ class MultiScale(Bijector):
         if not self.scales or not all(isinstance(scale, Bijector) for scale in self.scales):
             raise TypeError(f"MultiScale: expected at least one scale, each a Bijector, got {self.scales!r}.")
 
-    def init(self, key, x, context=None):
-        params, states = [], []
-        for scale, scale_key in zip(self.scales, jax.random.split(key, len(self.scales))):
-            scale_params, state = scale.init(scale_key, x, context)
-            params.append(scale_params)
-            states.append(state)
-            if len(params) < len(self.scales):
-                x, _ = halves(scale.forward(scale_params, state, x, context)[0])
-        return tuple(params), tuple(states)
+    @property
+    def parts(self):
+        return self.scales
 
-    def init_inverse(self, key, y, context=None):
-        _check_lengths(self, latents=y)
-        *latents, h = y
-        params, states = [], []
-        keys = jax.random.split(key, len(self.scales))
-        for position in reversed(range(len(self.scales))):
-            scale_params, state = self.scales[position].init_inverse(keys[position], h, context)
-            h, _ = self.scales[position].inverse(scale_params, state, h, context)
-            params.append(scale_params)
-            states.append(state)
-            if position > 0:
-                h = jnp.concatenate([h, latents[position - 1]], axis=-1)
-        return tuple(reversed(params)), tuple(reversed(states))
+    def with_parts(self, parts):
+        return MultiScale(parts)
 
-    def forward(self, params, state, x, context=None, *, train=False):
-        _check_lengths(self, params=params, state=state)
-        total, latents, states = zero_log_det(x), [], []
-        for scale, scale_params, scale_state in zip(self.scales, params, state):
-            x, log_det, scale_state = scale.forward(scale_params, scale_state, x, context, train=train)
-            total += log_det
-            states.append(scale_state)
-            if len(states) < len(self.scales):
+    def split(self, tree):
+        return tree
+
+    def join(self, trees):
+        return tuple(trees)
+
+    def keys(self, key, *, back):
+        return tuple(jax.random.split(key, len(self.scales)))
+
+    def go(self, visit, variables, x, context, *, back=False):
+        for name, tree in zip(("params", "state"), variables):
+            _check_length(self, name, tree)
+        return (self._coarsest_first if back else self._finest_first)(visit, variables, x, context)
+
+    def _finest_first(self, visit, variables, x, context):
+        sums, latents, outputs = visit.zero(x, context), [], []
+        for scale, *of_one in zip(self.scales, *variables):
+            x, more, output = visit(scale, tuple(of_one), x, context, False)
+            sums = added(sums, more)
+            outputs.append(output)
+            if len(outputs) < len(self.scales):
                 x, z = halves(x)
                 latents.append(z)
-        return (*latents, x), total, tuple(states)
+        return (*latents, x), sums, tuple(outputs)
 
-    def inverse(self, params, state, y, context=None, *, train=False):
-        _check_lengths(self, params=params, state=state, latents=y)
+    def _coarsest_first(self, visit, variables, y, context):
+        _check_length(self, "latents", y)
         *latents, h = y
-        total = zero_log_det(h)
+        sums, outputs = visit.zero(h, context), [None] * len(self.scales)
         for position in reversed(range(len(self.scales))):
-            h, log_det = self.scales[position].inverse(params[position], state[position], h, context, train=train)
-            total += log_det
+            of_one = tuple(tree[position] for tree in variables)
+            h, more, outputs[position] = visit(self.scales[position], of_one, h, context, True)
+            sums = added(sums, more)
             if position > 0:
-                h = jnp.concatenate([h, latents[position - 1]], axis=-1)
-        return h, total
+                h = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=-1), h, latents[position - 1])
+        return h, sums, tuple(outputs)
 
 
 def halves(h):
     """Divide the channels: the half that goes on, and the finished latents."""
+    pairs = jax.tree.map(_halves, h)
+    return tuple(jax.tree.map(lambda _, pair, half=half: pair[half], h, pairs) for half in (0, 1))
+
+
+def _halves(h):
     channels = h.shape[-1]
     if channels % 2:
         raise ValueError(
@@ -105,11 +108,10 @@ def halves(h):
     return jnp.split(h, 2, axis=-1)
 
 
-def _check_lengths(multiscale: MultiScale, **parts):
-    for name, part in parts.items():
-        if not isinstance(part, (tuple, list)) or len(part) != len(multiscale.scales):
-            got = f"{len(part)}" if isinstance(part, (tuple, list)) else type(part).__name__
-            raise ValueError(
-                f"MultiScale: expected {name} as a tuple of {len(multiscale.scales)}, one a scale, got {got}. "
-                "Latents are finest first, as forward gives them."
-            )
+def _check_length(multiscale: MultiScale, name: str, tree):
+    if not isinstance(tree, (tuple, list)) or len(tree) != len(multiscale.scales):
+        got = f"{len(tree)}" if isinstance(tree, (tuple, list)) else type(tree).__name__
+        raise ValueError(
+            f"MultiScale: expected {name} as a tuple of {len(multiscale.scales)}, one a scale, got {got}. "
+            "Latents are finest first, as forward gives them."
+        )

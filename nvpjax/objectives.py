@@ -1,76 +1,228 @@
-"""From whole-numbered pixels to a density and back to bits per dimension."""
+"""Objectives: what a batch costs. Values that the steps of ``training`` take, whatever the model and the data.
+
+A batch is a dict of arrays with axis 0 the batch: ``"x"`` or ``"image"``, ``"context"`` or ``"label"``, and
+``"index"``, whole numbers that tell the examples apart: the noise of an example is keyed by them.
+"""
 
 from __future__ import annotations
 
+import abc
 import math
-from collections.abc import Collection
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from nvpjax.bijector import PyTree
+from nvpjax.dequantization import Dequantization, UniformDequantization, example_keys
 from nvpjax.flow import Flow
+from nvpjax.places import is_measured
+
+Batch = dict[str, PyTree]
 
 
-def image_keys(key: jax.Array, indices: jax.Array) -> jax.Array:
-    """Give one key an image, so that its noise does not depend on what else is in the batch.
+class Objective(abc.ABC):
+    """What a batch costs: a frozen value, as bijectors are.
 
-    Shapes: indices ``(batch,)``, any integers that tell the images apart; keys ``(batch,)``.
+        (params, state, key, batch, train) → (nats of each example, state)
+
+    The mean of the nats is what training makes small. ``params`` and ``state`` are those of all that is learned, of
+    which the flow's own are ``flow_params(params)`` and ``flow_state(state)``.
     """
-    return jax.vmap(lambda index: jax.random.fold_in(key, index))(indices)
+
+    flow: Flow
+
+    @abc.abstractmethod
+    def init(self, key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
+        """Give ``(params, state)``. Flows that measure in ``init`` (``ActNorm``) want a real batch."""
+
+    @abc.abstractmethod
+    def __call__(
+        self, params: PyTree, state: PyTree, key: jax.Array, batch: Batch, *, train: bool = False
+    ) -> tuple[jax.Array, PyTree]:
+        """Give ``(nats, state)``, nats ``(batch,)``; with ``train=True`` by the batch's own statistics."""
+
+    @abc.abstractmethod
+    def data(self, params: PyTree, state: PyTree, key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
+        """Give ``(x, context)``: what the flow is asked about."""
+
+    def flow_params(self, params: PyTree) -> PyTree:
+        """Of all that is learned, the flow's."""
+        return params
+
+    def flow_state(self, state: PyTree) -> PyTree:
+        """Of all that is measured, the flow's."""
+        return state
+
+    def with_flow_state(self, state: PyTree, of_flow: PyTree) -> PyTree:
+        """All that is measured, with another state of the flow."""
+        return of_flow
 
 
-def dequantize(keys: jax.Array, images: jax.Array, levels: int = 256, dtype: jnp.dtype = jnp.float32) -> jax.Array:
-    """Spread whole-numbered pixels evenly over [0, 1).
+@dataclass(frozen=True)
+class Likelihood(Objective):
+    """Maximum likelihood:  nats = −log p(x), or −log p(x | context) where the batch has ``"context"``.
 
-        x = (pixel + u) / levels,     u ~ U[0, 1)
+    Batch: ``"x"``, floating; ``"context"`` where there is one.
 
-    Under it E log p(x) is a lower bound of the log-likelihood of the discrete image, after ``bits_per_dim``. The sum of
-    the brightest pixel and its noise rounds up to 1 now and then (6 in a million in float32): a ``Logit`` that follows
-    wants alpha > 0.
-
-    Shapes: keys ``(batch,)`` from ``image_keys`` or ``jax.random.split``; images ``(batch, *event)`` of an integer
-    dtype with values 0 … levels − 1. Errors: TypeError for images of another dtype, ValueError for
-    none or for levels < 1.
-
-    Reference: Real NVP, sec. 4.1; Theis, van den Oord, Bethge, *A note on the evaluation of generative models*, 2016,
-    sec. 3.1.
+    Reference: Real NVP, eq. 2 and 3.
 
     >>> import jax, jax.numpy as jnp
-    >>> x = dequantize(jax.random.split(jax.random.key(0), 1), jnp.array([[0, 255]], jnp.uint8))
-    >>> bool(x[0, 0] < 1 / 256), bool(255 / 256 <= x[0, 1] < 1)
-    (True, True)
+    >>> from nvpjax import Chain, Flow
+    >>> objective, batch = Likelihood(Flow(Chain(()))), {"x": jnp.zeros((4, 2))}
+    >>> params, state = objective.init(jax.random.key(0), batch)
+    >>> bool(jnp.allclose(objective(params, state, jax.random.key(1), batch)[0], jnp.log(2 * jnp.pi)))
+    True
     """
-    _check_pixels("dequantize", images, levels)
-    noise = jax.vmap(lambda key: jax.random.uniform(key, images.shape[1:], dtype))(keys)
-    # The noise stays below 1, but its sum with a large pixel can round up to the next whole number.
-    return (images.astype(dtype) + noise) / levels
+
+    flow: Flow
+
+    def init(self, key, batch):
+        return self.flow.init(key, *self.data((), (), key, batch))
+
+    def __call__(self, params, state, key, batch, *, train=False):
+        x, context = self.data(params, state, key, batch)
+        log_prob, state = self.flow.log_prob(params, state, x, context, train=train)
+        return -log_prob, state
+
+    def data(self, params, state, key, batch):
+        return _entry(self, batch, "x"), batch.get("context")
 
 
-def variational_dequantize(
-    keys: jax.Array, images: jax.Array, dequantizer: Flow, params: PyTree, state: PyTree, levels: int = 256
-) -> tuple[jax.Array, jax.Array]:
-    """Spread whole-numbered pixels over [0, 1) by noise that a flow learns: ``(x, log q(u | image))``.
+@dataclass(frozen=True)
+class PixelLikelihood(Objective):
+    """Maximum likelihood of images of whole pixels, through noise that makes numbers with a density of them.
 
-        u ~ q(u | image),     x = (pixel + u) / levels
-        log P(image) ≥ E[log p(x) − log q(u | image)] − D·log levels,  so ``bits_per_dim(log p(x) − log q)``
+        x = (pixel + u) / levels,     u ~ q(u | image)
+        nats = log q(u | image) − log p(x) + D·log levels     ≥ −log P(image) on average
+        bits/dim = nats / (D·ln 2)
 
-    Args: ``dequantizer``: a flow over u in (0, 1)^D whose context is the image scaled to [−1, 1), such as
-    ``nvpjax.models.flow_plus_plus_dequantizer``. Shapes: keys ``(batch,)``, as of ``dequantize``; images
-    ``(batch, *event)`` of an integer dtype; log q in nats ``(batch,)``. Errors: TypeError for images of another dtype.
+    A flow that knows nothing (log p = 0 on [0, 1]) costs exactly D·log levels nats: 8 bits/dim for bytes.
 
-    Reference: Ho et al., *Flow++*, 2019, sec. 3.1, eq. 9-11.
+    Batch: ``"image"``, ``(batch, height, width, channels)`` of an integer dtype, 0 … levels − 1; ``"index"``; and
+    ``"label"``, whole numbers, the flow's context, where ``labels``.
+
+    Args: ``flow``: over x in [0, 1]. ``levels``: of grey. ``dequantization``: ``UniformDequantization()``,
+    ``LearnedDequantization(flow)`` or ``GaussianDequantization(σ)``, which gives no bound. ``labels``: whether the
+    density is p(image | label). Params and state: ``{"flow": …, "dequantization": …}``.
+
+    Errors: ValueError for a batch without images, or labels where they are asked for; TypeError for pixels that are no
+    whole numbers.
+
+    Reference: Real NVP, sec. 4.1; Theis et al., 2016, sec. 3.1; Ho et al., *Flow++*, 2019, eq. 9-11.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from nvpjax import Chain, Flow, Uniform
+    >>> objective = PixelLikelihood(Flow(Chain(()), Uniform()))
+    >>> batch = {"image": jnp.zeros((2, 4, 4, 3), jnp.uint8), "index": jnp.arange(2)}
+    >>> params, state = objective.init(jax.random.key(0), batch)
+    >>> nats, state = objective(params, state, jax.random.key(1), batch)
+    >>> (nats / (48 * jnp.log(2))).round(4).tolist()
+    [8.0, 8.0]
     """
-    _check_pixels("variational_dequantize", images, levels)
 
-    def one(key, image):
-        pixels = image[None].astype(jnp.float32)
-        context = 2 * pixels / levels - 1
-        u, log_q = dequantizer.sample_and_log_prob(key, params, state, pixels.shape, context)
-        return (pixels[0] + u[0]) / levels, log_q[0]
+    flow: Flow
+    levels: int = 256
+    dequantization: Dequantization = UniformDequantization()
+    labels: bool = False
 
-    return jax.vmap(one)(keys, images)
+    def init(self, key, batch):
+        flow_key, noise_key, draw_key = jax.random.split(key, 3)
+        noise = self.dequantization.init(noise_key, _entry(self, batch, "image"), self.levels)
+        x, _, context = self._spread(*noise, draw_key, batch)
+        flow = self.flow.init(flow_key, x, context)
+        return tuple({"flow": of_flow, "dequantization": of_noise} for of_flow, of_noise in zip(flow, noise))
+
+    def __call__(self, params, state, key, batch, *, train=False):
+        x, log_q, context = self._spread(params["dequantization"], state["dequantization"], key, batch)
+        log_prob, of_flow = self.flow.log_prob(params["flow"], state["flow"], x, context, train=train)
+        nats = log_q - log_prob + math.log(self.levels) * x[0].size
+        return nats, {**state, "flow": of_flow}
+
+    def data(self, params, state, key, batch):
+        x, _, context = self._spread(params["dequantization"], state["dequantization"], key, batch)
+        return x, context
+
+    def flow_params(self, params):
+        return params["flow"]
+
+    def flow_state(self, state):
+        return state["flow"]
+
+    def with_flow_state(self, state, of_flow):
+        return {**state, "flow": of_flow}
+
+    def _spread(self, params, state, key, batch):
+        images = _entry(self, batch, "image")
+        x, log_q = self.dequantization.spread(params, state, _keys(key, batch, len(images)), images, self.levels)
+        return x, log_q, _entry(self, batch, "label") if self.labels else None
+
+
+@dataclass(frozen=True)
+class ReverseKL(Objective):
+    """Variational inference: the flow is fitted to a density that is known up to a factor, by samples of its own.
+
+        x ~ q,     nats = log q(x) − log p̃(x)
+        its mean is KL(q ‖ p) − log Z, where p = p̃ / Z: minus the evidence lower bound
+
+    Each draw needs the flow's inverse and its gradient, so use one whose inverse is the fast direction: ``IAF``, or an
+    ``Inverse`` of what is fast forward (a spline coupling takes a third of the time that way).
+
+    Batch: ``"index"``, ``(batch,)``, as many draws; ``"context"`` where the flow has one (amortised inference).
+
+    Args: ``log_density``: log p̃, ``x (batch, *event) -> (batch,)`` in nats, a function that hashes (no lambda made
+    anew each time); with a context ``(x, context) -> (batch,)``. ``event_shape``: of x.
+
+    Reference: Rezende, Mohamed, *Variational inference with normalizing flows*, 2015, eq. 15.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from nvpjax import Chain, Flow
+    >>> def log_density(x):
+    ...     return -0.5 * jnp.sum(x**2, axis=1)
+    >>> objective, batch = ReverseKL(Flow(Chain(())), log_density, (2,)), {"index": jnp.arange(3)}
+    >>> params, state = objective.init(jax.random.key(0), batch)
+    >>> nats, state = objective(params, state, jax.random.key(1), batch)  # −log Z = −log 2π
+    >>> bool(jnp.allclose(nats, -jnp.log(2 * jnp.pi)))
+    True
+    """
+
+    flow: Flow
+    log_density: Callable[..., jax.Array]
+    event_shape: tuple[int, ...]
+
+    def __post_init__(self):
+        object.__setattr__(self, "event_shape", tuple(self.event_shape))
+
+    def init(self, key, batch):
+        x = jnp.zeros((len(_entry(self, batch, "index")), *self.event_shape))
+        return self.flow.init(key, x, batch.get("context"))
+
+    def __call__(self, params, state, key, batch, *, train=False):
+        if train and is_measured(state):
+            raise ValueError(
+                "ReverseKL: expected a flow that measures nothing, since sampling measures no batch: leave BatchNorm "
+                "out, or use ActNorm."
+            )
+        x, log_q, context = self._draw(params, state, key, batch)
+        given = () if context is None else (context,)
+        return log_q - self.log_density(x, *given), state
+
+    def data(self, params, state, key, batch):
+        x, _, context = self._draw(params, state, key, batch)
+        return x, context
+
+    def _draw(self, params, state, key, batch):
+        indices, context = _entry(self, batch, "index"), batch.get("context")
+
+        def latents(key, context):
+            row = jax.tree.map(lambda a: a[None], context)
+            like = self.flow.latents_like(params, state, 1, row)
+            return jax.tree.map(lambda z: z[0], self.flow.base.sample(key, params["base"], like, row))
+
+        z = jax.vmap(latents)(example_keys(key, indices), context)
+        return *self.flow.from_latents(params, state, z, context), context
 
 
 def bits_per_dim(log_prob: jax.Array, dimensions: int, levels: int = 256) -> jax.Array:
@@ -92,47 +244,33 @@ def bits_per_dim(log_prob: jax.Array, dimensions: int, levels: int = 256) -> jax
     return math.log2(levels) - log_prob / (dimensions * math.log(2))
 
 
-def importance_weighted(bits: np.ndarray, dimensions: int) -> np.ndarray:
-    """Put k draws of noise an image together to one number, nearer to −log₂ P(image) / D than their mean.
+def importance_weighted(nats: np.ndarray) -> np.ndarray:
+    """Put k draws of noise an example together to one number, nearer to −log P than their mean.
 
-        P(image) = E_u[p(image + u)]  ≥  exp E_u[log p(image + u)]
-        bits/dim = −log₂ (1/k Σᵢ 2^(−D·bitsᵢ)) / D
+        P = E_u[p(x + u) / q(u)]  ≥  exp E_u[log p(x + u) − log q(u)]
+        nats = −log (1/k Σᵢ exp(−natsᵢ))
 
-    Its expectation falls with k, towards the exact number; with k = 1 it is the bound of uniform dequantisation.
+    Its expectation falls with k, towards the exact number; with k = 1 it is the bound of one draw.
 
-    Args: ``bits``: bits/dim of the draws, ``(draws, images)``; ``dimensions`` D. Computed in float64 on the host: the
-    exponents are in the thousands. Result ``(images,)``.
+    Args: ``nats`` of the draws, ``(draws, examples)``. Computed in float64 on the host: the exponents are in the
+    thousands. Result ``(examples,)``.
 
     Reference: Burda, Grosse, Salakhutdinov, *Importance weighted autoencoders*, 2016, eq. 8, with u as the latent.
 
-    >>> importance_weighted(np.array([[1.0], [1.0]]), dimensions=784).tolist()
-    [1.0]
+    >>> importance_weighted(np.array([[700.0], [700.0]])).tolist()
+    [700.0]
     """
-    log_weights = -np.asarray(bits, np.float64) * dimensions * math.log(2)
+    log_weights = -np.asarray(nats, np.float64)
     largest = log_weights.max(axis=0)
-    log_mean = largest + np.log(np.mean(np.exp(log_weights - largest), axis=0))
-    return -log_mean / (dimensions * math.log(2))
+    return -(largest + np.log(np.mean(np.exp(log_weights - largest), axis=0)))
 
 
-def sum_of_squares(params: PyTree, names: Collection[str]) -> jax.Array:
-    """Sum the squares of all parameters whose own name (the last key of their path) is among ``names``.
-
-    The authors' program adds 5e-5 times this to its loss, over weight-norm magnitudes and coupling scales: with this
-    library's modules, ``names=("scale",)``.
-
-    >>> import jax.numpy as jnp
-    >>> float(sum_of_squares({"conv": {"kernel": jnp.ones(3), "scale": 2 * jnp.ones(2)}}, ("scale",)))
-    8.0
-    """
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    chosen = [leaf for path, leaf in leaves if getattr(path[-1], "key", None) in names]
-    return sum((jnp.sum(jnp.square(leaf)) for leaf in chosen), start=jnp.float32(0))
+def _entry(objective: Objective, batch: Batch, name: str) -> PyTree:
+    if not isinstance(batch, dict) or name not in batch:
+        there = sorted(batch) if isinstance(batch, dict) else type(batch).__name__
+        raise ValueError(f"{type(objective).__name__}: expected a batch with {name!r}, a dict of arrays, got {there}.")
+    return batch[name]
 
 
-def _check_pixels(name: str, images: jax.Array, levels: int):
-    if not jnp.issubdtype(images.dtype, jnp.integer):
-        raise TypeError(f"{name}: expected whole pixels of an integer dtype, got {images.dtype}.")
-    if images.ndim < 2 or images.shape[0] < 1:
-        raise ValueError(f"{name}: expected at least one image, (batch, *event), got shape {images.shape}.")
-    if levels < 1:
-        raise ValueError(f"{name}: expected levels >= 1, got {levels}.")
+def _keys(key: jax.Array, batch: Batch, number: int) -> jax.Array:
+    return example_keys(key, batch["index"] if "index" in batch else jnp.arange(number))

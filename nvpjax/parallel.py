@@ -35,18 +35,22 @@ def unreplicate(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_shards[0].data)[0], tree)
 
 
-def shard(batch: np.ndarray, number: int) -> np.ndarray:
-    """Divide a batch among ``number`` devices: ``(batch, ...)`` to ``(number, batch/number, ...)``."""
-    if len(batch) % number:
-        raise ValueError(
-            f"shard: expected a batch that {number} devices divide evenly, got {len(batch)}. "
-            f"Choose a batch size that is a multiple of {number}."
-        )
-    return batch.reshape(number, len(batch) // number, *batch.shape[1:])
+def shard(batch: Any, number: int) -> Any:
+    """Divide a batch among ``number`` devices: each array ``(batch, ...)`` to ``(number, batch/number, ...)``."""
+
+    def divided(leaf):
+        if len(leaf) % number:
+            raise ValueError(
+                f"shard: expected a batch that {number} devices divide evenly, got {len(leaf)}. "
+                f"Choose a batch size that is a multiple of {number}."
+            )
+        return leaf.reshape(number, len(leaf) // number, *leaf.shape[1:])
+
+    return jax.tree.map(divided, batch)
 
 
 def parallel_init(init: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
-    """Run ``init(key, x)`` on all local devices, each with its shard of x; the key is shared.
+    """Run ``init(key, batch)`` on all local devices, each with its shard of the batch; the key is shared.
 
     For flows that measure in ``init`` (``ActNorm(axis_name=AXIS)``): they then measure the global batch, and every
     device ends with the same numbers. What comes out is replicated.
@@ -55,18 +59,13 @@ def parallel_init(init: Callable, devices: Sequence[jax.Device] | None = None) -
 
 
 def parallel_train_step(step: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
-    """Run ``step(train_state, key, images)`` on all local devices; the key is shared, train state is donated."""
+    """Run ``step(train_state, key, batch)`` on all local devices; the key is shared, train state is donated."""
     return _waiting(jax.pmap(step, axis_name=AXIS, in_axes=(0, None, 0), donate_argnums=0, devices=devices))
 
 
-def parallel_measure_step(step: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
-    """Run ``step(params, state, key, images)`` on all local devices; the key is shared."""
-    return _waiting(jax.pmap(step, axis_name=AXIS, in_axes=(0, 0, None, 0), devices=devices))
-
-
 def parallel_eval_step(step: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
-    """Run ``step(params, state, key, images, indices)`` on all local devices; the key is shared."""
-    return _waiting(jax.pmap(step, axis_name=AXIS, in_axes=(0, 0, None, 0, 0), devices=devices))
+    """Run ``step(params, state, key, batch)``, of evaluation or measuring, on all local devices; the key is shared."""
+    return _waiting(jax.pmap(step, axis_name=AXIS, in_axes=(0, 0, None, 0), devices=devices))
 
 
 def _waiting(step: Callable) -> Callable:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
 
 from nvpjax.bijector import Bijector, StatelessBijector, zero_log_det
+from nvpjax.combinator import Combinator, added
 
 
 @dataclass(frozen=True)
-class OnAxes(Bijector):
+class OnAxes(Combinator):
     """Act along some axes of the event; every position on the others is an example of its own, with shared parameters.
 
         x ``(batch, *event)``;  for axes (i, j):  f sees ``(batch · others, event[i], event[j])``
@@ -36,27 +37,23 @@ class OnAxes(Bijector):
     def __post_init__(self):
         object.__setattr__(self, "axes", tuple(self.axes))
 
-    def init(self, key, x, context=None):
-        rows, others = self._rows(x)
-        params, state = self.bijector.init(key, rows, _repeated(context, others))
-        y, _, _ = jax.eval_shape(self.bijector.forward, params, state, rows, _repeated(context, others))
-        if y.shape != rows.shape:
-            raise ValueError(f"OnAxes: expected a bijector that keeps the event's shape, got {rows.shape} → {y.shape}.")
-        return params, state
+    @property
+    def parts(self):
+        return (self.bijector,)
 
-    def init_inverse(self, key, y, context=None):
-        rows, others = self._rows(y)
-        return self.bijector.init_inverse(key, rows, _repeated(context, others))
+    def with_parts(self, parts):
+        (bijector,) = parts
+        return replace(self, bijector=bijector)
 
-    def forward(self, params, state, x, context=None, *, train=False):
-        rows, others = self._rows(x)
-        y, log_det, state = self.bijector.forward(params, state, rows, _repeated(context, others), train=train)
-        return self._back(y, x.shape), log_det.reshape(len(x), others).sum(axis=1), state
-
-    def inverse(self, params, state, y, context=None, *, train=False):
-        rows, others = self._rows(y)
-        x, log_det = self.bijector.inverse(params, state, rows, _repeated(context, others), train=train)
-        return self._back(x, y.shape), log_det.reshape(len(y), others).sum(axis=1)
+    def go(self, visit, variables, x, context, *, back=False):
+        rows = jax.tree.map(self._rows, x)
+        batch, others = len(jax.tree.leaves(x)[0]), self._others(jax.tree.leaves(x)[0])
+        y, sums, output = visit(self.bijector, variables, rows, _repeated(context, others), back)
+        before, after = jax.tree.leaves(rows)[0].shape, jax.tree.leaves(y)[0].shape
+        if before != after:
+            raise ValueError(f"OnAxes: expected a bijector that keeps the event's shape, got {before} → {after}.")
+        y = jax.tree.map(lambda rows, a: self._back(rows, a.shape), y, x)
+        return y, jax.tree.map(lambda a: a.reshape(batch, others, *a.shape[1:]).sum(axis=1), sums), output
 
     def _places(self, shape):
         """Which axes of an array of ``shape`` are the bijector's."""
@@ -70,8 +67,10 @@ class OnAxes(Bijector):
         places = self._places(x.shape)
         ends = list(range(x.ndim - len(places), x.ndim))
         event = tuple(x.shape[place] for place in places)
-        rows = jnp.moveaxis(x, places, ends).reshape(-1, *event)
-        return rows, x[0].size // math.prod(event)
+        return jnp.moveaxis(x, places, ends).reshape(-1, *event)
+
+    def _others(self, x):
+        return x[0].size // math.prod(x.shape[place] for place in self._places(x.shape))
 
     def _back(self, rows, shape):
         places = self._places(shape)
@@ -81,7 +80,7 @@ class OnAxes(Bijector):
 
 
 @dataclass(frozen=True)
-class OnLeaf(Bijector):
+class OnLeaf(Combinator):
     """Act on one entry of a tuple or dict of arrays; the others pass as they are.
 
         y[leaf] = f(x[leaf]),     y[other] = x[other],     log_det = f's
@@ -101,19 +100,17 @@ class OnLeaf(Bijector):
     bijector: Bijector
     leaf: int | str
 
-    def init(self, key, x, context=None):
-        return self.bijector.init(key, self._get(x), context)
+    @property
+    def parts(self):
+        return (self.bijector,)
 
-    def init_inverse(self, key, y, context=None):
-        return self.bijector.init_inverse(key, self._get(y), context)
+    def with_parts(self, parts):
+        (bijector,) = parts
+        return replace(self, bijector=bijector)
 
-    def forward(self, params, state, x, context=None, *, train=False):
-        y, log_det, state = self.bijector.forward(params, state, self._get(x), context, train=train)
-        return self._put(x, y), log_det + zero_log_det(x), state
-
-    def inverse(self, params, state, y, context=None, *, train=False):
-        x, log_det = self.bijector.inverse(params, state, self._get(y), context, train=train)
-        return self._put(y, x), log_det + zero_log_det(y)
+    def go(self, visit, variables, x, context, *, back=False):
+        y, sums, output = visit(self.bijector, variables, self._get(x), context, back)
+        return self._put(x, y), added(visit.zero(x, context), sums), output
 
     def _get(self, tree):
         if not isinstance(tree, tuple | dict):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import jaxprs_in_params
 
-from nvpjax.bijector import Bijector, zero_log_det
-from nvpjax.bijectors.masks import InTurns
+from nvpjax.bijector import Bijector
+from nvpjax.combinator import Combinator, added
+from nvpjax.convolves import convolves, is_slow_in_a_loop
+from nvpjax.turns import beside, can_take_turns, complemented, in_turns
 
 
 @dataclass(frozen=True)
-class Repeat(Bijector):
+class Repeat(Combinator):
     """A bijector applied ``times`` times, each time with parameters of its own, as one loop.
 
         forward:  y = f_θₙ(… f_θ₂(f_θ₁(x))),     log_det = Σₖ log_detₖ
@@ -29,8 +30,8 @@ class Repeat(Bijector):
     on the CPU backend where they convolve (its compiler runs convolutions inside a loop 6 to 12 times slower, jax issue
     12868), and scanned everywhere else.
 
-    Errors: ValueError where the bijector changes the shape of events, ``times`` < 1, or with ``alternate`` a mask that
-    does not cut events into equal halves.
+    Errors: ValueError where the bijector changes the shape of events, ``times`` < 1, or with ``alternate`` no mask that
+    has a complement, or one that does not cut events into equal halves.
 
     >>> import jax, jax.numpy as jnp
     >>> from nvpjax import Chain, Repeat, Reverse, Triangular
@@ -42,7 +43,7 @@ class Repeat(Bijector):
     """
 
     bijector: Bijector
-    times: int
+    times: int = field()  # without a default, where Combinator has 1
     scan: bool | None = None
     alternate: bool = False
 
@@ -52,74 +53,72 @@ class Repeat(Bijector):
         if self.times < 1:
             raise ValueError(f"Repeat: expected times >= 1, got {self.times}.")
 
-    def init(self, key, x, context=None):
-        # Layer after layer, not all at once: a layer that measures in init sees what the layers before it make of x.
-        def layer(bijector, x, key):
-            params, state = bijector.init(key, x, context)
-            y, _, _ = bijector.forward(params, state, x, context)
+        if self.alternate and not can_take_turns(self.bijector):
+            raise ValueError(
+                f"Repeat: expected a mask with a complement where alternate=True, got none in {self.bijector!r}. "
+                "Give a Coupling, or leave alternate out."
+            )
+
+    @property
+    def parts(self):
+        return (self.bijector,)
+
+    def with_parts(self, parts):
+        (bijector,) = parts
+        return replace(self, bijector=bijector)
+
+    def keys(self, key, *, back):
+        return jax.random.split(key, self.times)
+
+    def in_groups(self, size, wrap):
+        inner = replace(self, times=size)
+        in_turns = self.alternate and size % 2 == 1
+        return replace(self, bijector=wrap(inner), times=self.times // size, alternate=in_turns)
+
+    def go(self, visit, variables, x, context, *, back=False):
+        def layer(bijector, carry, of_one, context):
+            x, sums = carry
+            y, more, output = visit(bijector, of_one, x, context, back)
             self._check_shape(x, y)
-            return y, (params, state)
+            return (y, added(sums, more)), output
 
-        return self.loop(layer, x, jax.random.split(key, self.times))[1]
+        (y, sums), outputs = self._loop(layer, (x, visit.zero(x, context)), variables, context, reverse=back)
+        return y, sums, outputs
 
-    def init_inverse(self, key, y, context=None):
-        def layer(bijector, y, key):
-            params, state = bijector.init_inverse(key, y, context)
-            x, _ = bijector.inverse(params, state, y, context)
-            self._check_shape(y, x)
-            return x, (params, state)
-
-        return self.loop(layer, y, jax.random.split(key, self.times), reverse=True)[1]
-
-    def forward(self, params, state, x, context=None, *, train=False):
-        def layer(bijector, carry, variables):
-            x, total = carry
-            y, log_det, state = bijector.forward(*variables, x, context, train=train)
-            return (y, total + log_det), state
-
-        (y, log_det), state = self.loop(layer, (x, zero_log_det(x)), (params, state))
-        return y, log_det, state
-
-    def inverse(self, params, state, y, context=None, *, train=False):
-        def layer(bijector, carry, variables):
-            y, total = carry
-            x, log_det = bijector.inverse(*variables, y, context, train=train)
-            return (x, total + log_det), None
-
-        (x, log_det), _ = self.loop(layer, (y, zero_log_det(y)), (params, state), reverse=True)
-        return x, log_det
-
-    def loop(self, layer, carry, variables, *, reverse=False):
-        """Go over the layers as ``lax.scan`` does: ``layer(bijector, carry, variables of one) -> (carry, output)``."""
+    def _loop(self, layer, carry, variables, context, *, reverse):
+        """Go over the layers as ``lax.scan`` does: ``layer(bijector, carry, variables of one, context)``."""
+        batch = len(jax.tree.leaves(carry)[0])
 
         def one_of_many(carry, numbered):
             number, of_one = numbered
-            return layer(self._layer(number % 2 == 1), carry, of_one)
+            if not self.alternate:
+                return layer(self.bijector, carry, of_one, context)
+            return layer(in_turns(self.bijector), carry, of_one, beside(context, number % 2 == 1, batch))
 
-        one = jax.jit(lambda odd, carry, of_one: layer(self._layer(odd), carry, of_one), static_argnums=0)
+        @partial(jax.jit, static_argnums=0)
+        def one(odd, carry, of_one):
+            return layer(complemented(self.bijector) if odd else self.bijector, carry, of_one, context)
 
         def written_out(carry, variables):
             layers = _unstack(variables)
             outputs = [None] * len(layers)
             for number in reversed(range(len(layers))) if reverse else range(len(layers)):
-                carry, outputs[number] = one(number % 2 == 1, carry, layers[number][1])  # equal layers: one trace
+                odd = self.alternate and number % 2 == 1
+                carry, outputs[number] = one(odd, carry, layers[number][1])  # equal layers: one trace
             return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)
 
         variables = (jnp.arange(self.times), variables)
         of_one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), variables)
-        convolves = _convolves(jax.make_jaxpr(one_of_many)(carry, of_one).jaxpr)
-        scan = not (convolves and jax.default_backend() == "cpu") if self.scan is None else self.scan
+        jaxpr = jax.make_jaxpr(one_of_many)(carry, of_one).jaxpr
+        scan = not is_slow_in_a_loop(jaxpr) if self.scan is None else self.scan
         if not scan or self.times == 2:
             return written_out(carry, variables)
         # In pairs no mask is chosen on the device, and between the two nothing is put together or copied: densities of
         # flows of vectors take a quarter less on the CPU. Larger passes bring little more, and compile longer.
-        if self.times % 2 == 0 and not convolves:
+        if self.times % 2 == 0 and not convolves(jaxpr):
             carry, outputs = _scan_reading_ahead(written_out, carry, fold(variables, 2), reverse=reverse)
             return carry, unfold(outputs)
         return jax.lax.scan(one_of_many, carry, variables, reverse=reverse)
-
-    def _layer(self, odd: bool | jax.Array) -> Bijector:
-        return _with_masks_in_turns(self.bijector, odd) if self.alternate else self.bijector
 
     def _check_shape(self, before, after):
         before, after = jax.tree.map(lambda a: (a.shape, a.dtype), (before, after))
@@ -174,27 +173,3 @@ def _scan_reading_ahead(pair, carry, variables, *, reverse: bool):
 
 def _is_none(leaf) -> bool:
     return leaf is None
-
-
-def _with_masks_in_turns(value: Any, complemented: bool | jax.Array) -> Any:
-    """The bijector with every mask in it complemented, where ``complemented`` is true."""
-    if hasattr(value, "complement"):
-        if isinstance(complemented, bool):
-            return value.complement() if complemented else value
-        return InTurns(value, value.complement(), complemented)
-    if isinstance(value, tuple):
-        return tuple(_with_masks_in_turns(entry, complemented) for entry in value)
-    if isinstance(value, Bijector):
-        own = {field.name: getattr(value, field.name) for field in fields(value)}
-        return replace(value, **{name: _with_masks_in_turns(entry, complemented) for name, entry in own.items()})
-    return value
-
-
-def _convolves(jaxpr) -> bool:
-    """Whether a convolution is in it, or in a function that it calls."""
-
-    def does(equation) -> bool:
-        inner = jaxprs_in_params(equation.params)
-        return equation.primitive.name == "conv_general_dilated" or any(map(_convolves, inner))
-
-    return any(map(does, jaxpr.eqns))

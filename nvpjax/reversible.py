@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial, singledispatch
 from typing import Any, NamedTuple
@@ -13,22 +14,21 @@ import numpy as np
 
 from nvpjax.bijector import Bijector, PyTree, log_det_dtype, sum_over_event, zero_log_det
 from nvpjax.bijectors.coupling import Coupling
-from nvpjax.chain import Chain
-from nvpjax.multiscale import MultiScale, halves
-from nvpjax.repeat import Repeat, fold, unfold
-
-ERROR = "reconstruction_error"
-"""The name under which a state keeps the place for the measured error."""
+from nvpjax.bijectors.masks import Mask
+from nvpjax.combinator import Combinator, Composite, applied, refuse_measuring
+from nvpjax.places import ERROR
+from nvpjax.repeat import fold, unfold
+from nvpjax.turns import InTurns, Turn, beside
 
 
 @dataclass(frozen=True)
-class Reversible(Bijector):
+class Reversible(Composite):
     """The same bijector with another backward pass: it rebuilds activations from the output instead of keeping them.
 
     Forward and inverse are those of ``bijector``, and so are gradients, up to rounding. What the backward pass needs
     beside parameters is the input, the output, and a number an example and layer, however many layers there are.
-    Chains, repeats and multi-scale flows inside are walked back layer by layer; a coupling evaluates its network once
-    for inversion and gradient. Costs: one more evaluation of every layer than plain differentiation.
+    Combinators inside are walked back layer by layer; a coupling evaluates its network once for inversion and gradient
+    (twice inside an ``Inverse``). Costs: one more evaluation of every layer than plain differentiation.
 
     **The guard.** In floating point an inverse may not invert: errors grow from layer to layer, and a gradient at
     activations that are off is wrong. So forward keeps of each layer's input one random projection (signs ±1) an
@@ -41,7 +41,7 @@ class Reversible(Bijector):
     ``training.make_train_step`` then skips the step and counts it. The error itself is the gradient of a loss with
     respect to ``state["reconstruction_error"]``, which the train step puts into its metrics.
 
-    ``every=k`` keeps the input of every k-th layer of a chain or repeat too, and goes on from there:
+    ``every=k`` keeps the input of every k-th of bijectors in a row, or of a repeated one, too, and goes on from there:
     ``layers_between_stored`` chooses k from a measured error.
 
     ``state`` is ``{"bijector": its state, "reconstruction_error": 0}``. The path is differentiated in reverse mode
@@ -73,6 +73,14 @@ class Reversible(Bijector):
         if (self.every is not None and self.every < 1) or not self.bound > 0:
             raise ValueError(f"Reversible: expected every >= 1 and bound > 0, got {self.every} and {self.bound}.")
 
+    @property
+    def parts(self):
+        return (self.bijector,)
+
+    def with_parts(self, parts):
+        (bijector,) = parts
+        return replace(self, bijector=bijector)
+
     def init(self, key, x, context=None):
         params, state = self.bijector.init(key, x, context)
         return params, {"bijector": state, ERROR: jnp.float32(0)}
@@ -89,21 +97,6 @@ class Reversible(Bijector):
 
     def log_det(self, params, state, x, context=None):
         return self.bijector.log_det(params, state["bijector"], x, context)
-
-
-def error_places(state: PyTree) -> list[jax.Array]:
-    """The leaves of a state whose gradients are the errors that were measured."""
-    return [leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state) if _is_place(path)]
-
-
-def with_places(state: PyTree, places: list[jax.Array]) -> PyTree:
-    """The state with these leaves in the place of its own: what a gradient with respect to them alone needs."""
-    remaining = iter(places)
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: next(remaining) if _is_place(path) else leaf, state)
-
-
-def _is_place(path) -> bool:
-    return bool(path) and getattr(path[-1], "key", None) == ERROR
 
 
 def layers_between_stored(error: float, layers: int, *, bound: float = 1e-3, dtype: Any = jnp.float32) -> int:
@@ -133,245 +126,283 @@ def _forward(reversible, train, params, state, x, context):
 
 
 def _forward_keeping(reversible, train, params, state, x, context):
-    run = Run(train, context, reversible.every, True)
-    y, log_det, after, kept = walk(reversible.bijector, run, params, state["bijector"], x)
+    keep = Keep(train, reversible.every)
+    y, log_det, outputs = keep(Whole(reversible.bijector), (params, state["bijector"]), x, context, False)
+    after, kept = outputs
     return (y, log_det, {**state, "bijector": after}), (params, state, after, kept, y, context)
 
 
 def _backward(reversible, train, residuals, cotangents):
     params, state, after, kept, y, context = residuals
     of_y, of_log_det, of_after = cotangents
-    run = Run(train, context, reversible.every, True)
-    variables = (params, state["bijector"], after, kept, y)
-    back = walk_back(reversible.bijector, run, *variables, Cotangents(of_y, of_log_det, of_after["bijector"]))
-    right = back.error <= reversible.bound  # False for NaN
+    walk = Undo(train, reversible.every)
+    variables = (params, state["bijector"], after, kept, _without_float0(of_after["bijector"]))
+    values = jax.tree.map(Value, y, of_y)
+    values, of_context, outputs = walk(Whole(reversible.bijector), variables, values, Beside(context, of_log_det), True)
+    _, of_x = _values_and_cotangents(values)
+    of_params, of_state, errors = outputs
+    error = jnp.max(jnp.stack([jnp.max(error) for error in jax.tree.leaves(errors)]))
+    right = error <= reversible.bound  # False for NaN
 
-    def guarded(tree):
-        return jax.tree.map(lambda leaf: leaf if _is_float0(leaf) else jnp.where(right, leaf, jnp.nan), tree)
+    def guarded(cotangents, like):
+        return jax.tree.map(
+            lambda leaf: leaf if _is_float0(leaf) else jnp.where(right, leaf, jnp.nan), _with_float0(cotangents, like)
+        )
 
-    of_state = {"bijector": guarded(back.of_state), ERROR: of_after[ERROR] + back.error}
-    return guarded(back.of_params), of_state, guarded(back.of_x), guarded(back.of_context)
+    of_state = {"bijector": guarded(of_state, state["bijector"]), ERROR: of_after[ERROR] + error}
+    return guarded(of_params, params), of_state, guarded(of_x, of_x), guarded(of_context, context)
 
 
 _forward.defvjp(_forward_keeping, _backward)
 
 
-class Run(NamedTuple):
-    """What a walk carries along."""
+# ------------------------------------------------------------------ forward, keeping little
+
+
+@dataclass(frozen=True)
+class Keep:
+    """The walk forward: of each leaf's input one projection is kept, of a ``Whole``'s all of it, and its new state."""
 
     train: bool
-    context: PyTree
     every: int | None
-    """Of a chain or repeat, inputs of how many layers lie between kept ones; None: the first one's is kept alone."""
-    keep: bool
-    """Whether the input of the bijector at hand is kept whole."""
+    """Inputs of how many parts in a row, or of how many layers of a loop, lie between kept ones; None: no more are."""
 
-    def at(self, position: int) -> Run:
-        """For a layer of a chain."""
-        keep = self.keep if position == 0 else self.every is not None and position % self.every == 0
-        return self._replace(keep=keep)
+    def zero(self, x, context):
+        return zero_log_det(x)
+
+    def __call__(self, part, variables, x, context, back):
+        part, whole = _opened(part)
+        if isinstance(part, Combinator):
+            y, log_det, after, inside = self._through(part, variables, x, context, back)
+            return y, log_det, (after, (x, inside) if whole else inside)
+        params, state = variables
+        if back:
+            refuse_measuring(part, state, train=self.train)
+        y, log_det, after = applied(part, params, state, x, context, back=back, train=self.train)
+        return y, log_det, (after, x if whole else _projection(x))
+
+    def _through(self, part, variables, x, context, back):
+        part, every, group = _storing(part, self.every)
+        variables = _fold(variables, group)
+        y, log_det, outputs = part.go(Keep(self.train, every), variables, x, context, back=back)
+        after, kept = part.columns(outputs, 2)
+        return y, log_det, _unfold(after, group), kept
 
 
-class Cotangents(NamedTuple):
-    of_y: PyTree
+@dataclass(frozen=True)
+class Whole(Combinator):
+    """A bijector whose input is kept, beside what is kept inside."""
+
+    bijector: Bijector
+
+    @property
+    def parts(self):
+        return (self.bijector,)
+
+    def with_parts(self, parts):
+        return Whole(*parts)
+
+    def go(self, visit, variables, x, context, *, back=False):
+        return visit(self.bijector, variables, x, context, back)
+
+
+def _opened(part: Bijector) -> tuple[Bijector, bool]:
+    return (part.bijector, True) if isinstance(part, Whole) else (part, False)
+
+
+def _storing(part: Combinator, every: int | None) -> tuple[Combinator, int | None, int | None]:
+    """The combinator with ``Whole`` where inputs are kept, ``every`` for what is inside, and the size of its groups."""
+    if part.times > 1:
+        if every is None or every >= part.times:
+            return part, None, None
+        if part.times % every:
+            raise ValueError(
+                f"Reversible: expected every to divide the {part.times} layers of a {type(part).__name__}, got {every}."
+            )
+        return part.in_groups(every, Whole), None, every
+    if every is None:
+        return part, None, None
+    stored = [Whole(one) if place and place % every == 0 else one for place, one in enumerate(part.parts)]
+    return part.with_parts(stored), every, None
+
+
+def _fold(tree: PyTree, group: int | None) -> PyTree:
+    return tree if group is None else fold(tree, group)
+
+
+def _unfold(tree: PyTree, group: int | None) -> PyTree:
+    return tree if group is None else unfold(tree)
+
+
+# ------------------------------------------------------------------ backward
+
+
+class Value(NamedTuple):
+    """An array of y, or of x, and the cotangent of it."""
+
+    value: jax.Array
+    cotangent: jax.Array
+
+
+class Beside(NamedTuple):
+    """A context, and beside it what else has a row an example."""
+
+    context: PyTree
     of_log_det: jax.Array
-    of_after: PyTree
-    """Of the state that forward gave."""
 
 
-class Back(NamedTuple):
-    """What walking a bijector back gives."""
+@dataclass(frozen=True)
+class Undo:
+    """The walk back: from the output to the input, and from cotangents of the output to those of all that went in.
 
+    It carries a ``Value`` in the place of every array, and ``Beside`` in that of the context. Variables: params, state,
+    the state after, what was kept, cotangents of the state after. Sums are the cotangents of the context; outputs those
+    of params and state, and errors.
+    """
+
+    train: bool
+    every: int | None
+
+    def zero(self, x, context):
+        own, _, _ = _apart(context)
+        return _without_float0(_zeros(own))
+
+    def __call__(self, part, variables, x, context, back):
+        part, whole = _opened(part)
+        if not isinstance(part, Combinator):
+            return self._leaf(part, whole, variables, x, context, back)
+        if not whole:
+            return self._through(part, variables, x, context, back)
+        params, state, after, (kept, inside), of_after = variables
+        y, _ = _values_and_cotangents(x)
+        x, of_context, output = self._through(part, (params, state, after, inside, of_after), x, context, back)
+        rebuilt, of_x = _values_and_cotangents(x)
+        of_params, of_state, errors = output
+        x, error = _checked(rebuilt, y, kept, True)
+        return jax.tree.map(Value, x, of_x), of_context, (of_params, of_state, (errors, error))
+
+    def _through(self, part, variables, x, context, back):
+        part, every, group = _storing(part, self.every)
+        params, state, after, kept, of_after = variables
+        params, state, after, of_after = _fold((params, state, after, of_after), group)
+        variables = (params, state, after, kept, of_after)
+        x, of_context, outputs = part.go(Undo(self.train, every), variables, x, context, back=back)
+        of_params, of_state, errors = part.columns(outputs, 3)
+        return x, of_context, (*_unfold((of_params, of_state), group), errors)
+
+    def _leaf(self, leaf, whole, variables, x, context, back):
+        params, state, after, kept, of_after = variables
+        y, of_y = _values_and_cotangents(x)
+        own_context, of_log_det, turned = _apart(context)
+
+        def apply(params, state, x, context, back):
+            return applied(leaf, params, state, x, turned(context), back=back, train=self.train)
+
+        def check(x):
+            return _checked(x, y, kept, whole)
+
+        # What forward did is walked back by inverse, and inside an Inverse by forward.
+        step = Step(apply, check, self.train, back, params, state, after, own_context, turned, y)
+        undone = undo(leaf, step, (of_y, of_log_det, _with_float0(of_after, after)))
+        of_params, of_state, of_context = _without_float0((undone.of_params, undone.of_state, undone.of_context))
+        return jax.tree.map(Value, undone.x, undone.of_x), of_context, (of_params, of_state, undone.error)
+
+
+def _values_and_cotangents(x: PyTree) -> tuple[PyTree, PyTree]:
+    def is_value(node) -> bool:
+        return isinstance(node, Value)
+
+    return tuple(jax.tree.map(lambda value, half=half: value[half], x, is_leaf=is_value) for half in (0, 1))
+
+
+def _apart(context: Beside | Turn) -> tuple[PyTree, jax.Array, Callable[[PyTree], PyTree]]:
+    """The context, the log-det's cotangent, and how the context gets whose turn it is beside it, inside a loop."""
+    if isinstance(context, Turn):
+        own, of_log_det = context.context
+        return own, of_log_det, lambda own: beside(own, context.odd, len(context.odd))
+    own, of_log_det = context
+    return own, of_log_det, lambda own: own
+
+
+# ------------------------------------------------------------------ one leaf back
+
+
+class Step(NamedTuple):
+    """What is known of a leaf on the way back."""
+
+    apply: Callable
+    """``(params, state, x, context, back) -> (y, log_det, state)``."""
+    check: Callable
+    """``rebuilt x -> (x, error)``."""
+    train: bool
+    back: bool
+    """Whether inverse leads back; else, inside an ``Inverse``, forward does."""
+    params: PyTree
+    state: PyTree
+    after: PyTree
+    context: PyTree
+    turned: Callable
+    """The context as the leaf takes it."""
+    y: PyTree
+
+
+class Undone(NamedTuple):
     x: PyTree
     of_params: PyTree
     of_state: PyTree
     of_x: PyTree
     of_context: PyTree
     error: jax.Array
-    """The largest of its layers."""
-
-
-# ------------------------------------------------------------------ one layer
 
 
 @singledispatch
-def walk(bijector: Bijector, run: Run, params, state, x):
-    """Forward, and what is kept of its input: ``(y, log_det, state, kept)``."""
-    y, log_det, after = bijector.forward(params, state, x, run.context, train=run.train)
-    return y, log_det, after, x if run.keep else _projection(x)
+def undo(leaf: Bijector, step: Step, cotangents) -> Undone:
+    """From the output of one leaf to its input, and from cotangents of ``(y, log_det, state)`` to all others."""
+    x, _, _ = step.apply(step.params, step.after, step.y, step.context, step.back)
+    x, error = step.check(x)
+
+    def apply(params, state, x, context):
+        return step.apply(params, state, x, context, not step.back)
+
+    _, pull = jax.vjp(apply, step.params, step.state, x, step.context)
+    return Undone(x, *pull(cotangents), error)
 
 
-@singledispatch
-def walk_back(bijector: Bijector, run: Run, params, state, after, kept, y, cotangents: Cotangents) -> Back:
-    """From the output back to the input, and from cotangents of the output to those of all that went in."""
-    x, _ = bijector.inverse(params, after, y, run.context, train=run.train)
-    x, error = _checked(x, y, kept, run.keep)
-
-    def forward(params, state, x, context):
-        return bijector.forward(params, state, x, context, train=run.train)
-
-    _, pull = jax.vjp(forward, params, state, x, run.context)
-    return Back(x, *pull(tuple(cotangents)), error)
+@undo.register
+def _(leaf: Coupling, step, cotangents):
+    if not step.back:
+        return undo.dispatch(Bijector)(leaf, step, cotangents)
+    return _undo_coupling(leaf, leaf.mask, lambda context: context, step, cotangents)
 
 
-@walk_back.register
-def _(bijector: Coupling, run, params, state, after, kept, y, cotangents):
+@undo.register
+def _(leaf: InTurns, step, cotangents):
+    coupling = leaf.bijector
+    if not step.back or not isinstance(coupling, Coupling):
+        return undo.dispatch(Bijector)(leaf, step, cotangents)
+    mask = leaf.mask_at(step.turned(step.context).odd)
+    return _undo_coupling(coupling, mask, lambda context: step.turned(context).context, step, cotangents)
+
+
+def _undo_coupling(coupling: Coupling, mask: Mask, own: Callable, step: Step, cotangents) -> Undone:
     # The part that passes is what the network sees in both directions: one evaluation serves both.
-    passed, changed = bijector.mask.split(y)
+    of_y, of_log_det, of_after = cotangents
+    passed, changed = mask.split(step.y)
 
     def network(params, state, passed, context):
-        return bijector.theta(params, state, passed, context, train=run.train)
+        outputs = coupling.outputs(changed)
+        return coupling.theta(mask, params, state, passed, own(context), outputs=outputs, train=step.train)
 
-    (theta, _), pull_network = jax.vjp(network, params["conditioner"], state, passed, run.context)
-    changed, _ = bijector.transform.inverse(params["transform"], theta, changed)
-    x, error = _checked(bijector.mask.merge(passed, changed), y, kept, run.keep)
+    (theta, _), pull_network = jax.vjp(network, step.params["conditioner"], step.state, passed, step.context)
+    inverted, _ = coupling.transform.inverse(step.params["transform"], theta, changed)
+    x, error = step.check(mask.merge(passed, inverted))
 
-    _, pull = jax.vjp(bijector.given_theta, params["transform"], theta, x)
-    of_transform, of_theta, of_x = pull((cotangents.of_y, cotangents.of_log_det))
-    of_network, of_state, of_passed, of_context = pull_network((of_theta, cotangents.of_after))
-    _, pull_split = jax.vjp(lambda x: bijector.mask.split(x)[0], x)
+    _, pull = jax.vjp(partial(coupling.given_theta, mask), step.params["transform"], theta, x)
+    of_transform, of_theta, of_x = pull((of_y, of_log_det))
+    of_network, of_state, of_passed, of_context = pull_network((of_theta, of_after))
+    _, pull_split = jax.vjp(lambda x: mask.split(x)[0], x)
     of_x = of_x + pull_split(of_passed)[0]
-    return Back(x, {"transform": of_transform, "conditioner": of_network}, of_state, of_x, of_context, error)
-
-
-# ------------------------------------------------------------------ layers in a row
-
-
-@walk.register
-def _(bijector: Chain, run, params, state, x):
-    total, states, kept = zero_log_det(x), [], []
-    for position, layer in enumerate(bijector.bijectors):
-        x, log_det, after, of_layer = walk(layer, run.at(position), params[position], state[position], x)
-        total += log_det
-        states.append(after)
-        kept.append(of_layer)
-    return x, total, tuple(states), tuple(kept)
-
-
-@walk_back.register
-def _(bijector: Chain, run, params, state, after, kept, y, cotangents):
-    of_params, of_state, of_context, error = [], [], _zeros(run.context), jnp.float32(0)
-    of_y, of_log_det, of_after = cotangents
-    for position in reversed(range(len(bijector.bijectors))):
-        back = walk_back(
-            bijector.bijectors[position],
-            run.at(position),
-            params[position],
-            state[position],
-            after[position],
-            kept[position],
-            y,
-            Cotangents(of_y, of_log_det, of_after[position]),
-        )
-        y, of_y, error = back.x, back.of_x, jnp.maximum(error, back.error)
-        of_params.append(back.of_params)
-        of_state.append(back.of_state)
-        of_context = _sum(of_context, back.of_context)
-    return Back(y, tuple(reversed(of_params)), tuple(reversed(of_state)), of_y, of_context, error)
-
-
-@walk.register
-def _(bijector: MultiScale, run, params, state, x):
-    total, latents, states, kept = zero_log_det(x), [], [], []
-    for position, scale in enumerate(bijector.scales):
-        x, log_det, after, of_scale = walk(scale, run, params[position], state[position], x)
-        total += log_det
-        states.append(after)
-        kept.append(of_scale)
-        if position < len(bijector.scales) - 1:
-            x, z = halves(x)
-            latents.append(z)
-    return (*latents, x), total, tuple(states), tuple(kept)
-
-
-@walk_back.register
-def _(bijector: MultiScale, run, params, state, after, kept, y, cotangents):
-    of_params, of_state, of_context, error = [], [], _zeros(run.context), jnp.float32(0)
-    *latents, h = y
-    *of_latents, of_h = cotangents.of_y
-    for position in reversed(range(len(bijector.scales))):
-        back = walk_back(
-            bijector.scales[position],
-            run,
-            params[position],
-            state[position],
-            after[position],
-            kept[position],
-            h,
-            Cotangents(of_h, cotangents.of_log_det, cotangents.of_after[position]),
-        )
-        h, of_h, error = back.x, back.of_x, jnp.maximum(error, back.error)
-        of_params.append(back.of_params)
-        of_state.append(back.of_state)
-        of_context = _sum(of_context, back.of_context)
-        if position > 0:
-            h = jnp.concatenate([h, latents[position - 1]], axis=-1)
-            of_h = jnp.concatenate([of_h, of_latents[position - 1]], axis=-1)
-    return Back(h, tuple(reversed(of_params)), tuple(reversed(of_state)), of_h, of_context, error)
-
-
-# ------------------------------------------------------------------ one layer many times
-
-
-@walk.register
-def _(bijector: Repeat, run, params, state, x):
-    if run.every is not None and run.every < bijector.times:
-        folded = _folded(bijector, run.every)
-        inside = run._replace(every=None, keep=True)
-        y, log_det, after, kept = _walk_layers(folded, run, inside, *fold((params, state), run.every), x)
-        return y, log_det, unfold(after), kept
-    return _walk_layers(bijector, run, run._replace(every=None, keep=False), params, state, x)
-
-
-def _walk_layers(bijector: Repeat, run: Run, inside: Run, params, state, x):
-    def layer(bijector, carry, variables):
-        x, total = carry
-        y, log_det, after, kept = walk(bijector, inside, *variables, x)
-        return (y, total + log_det), (after, kept)
-
-    (y, log_det), (after, kept) = bijector.loop(layer, (x, zero_log_det(x)), (params, state))
-    return y, log_det, after, (x if run.keep else _projection(x), kept)
-
-
-@walk_back.register
-def _(bijector: Repeat, run, params, state, after, kept, y, cotangents):
-    if run.every is not None and run.every < bijector.times:
-        folded = _folded(bijector, run.every)
-        inside = run._replace(every=None, keep=True)
-        of_after = fold(cotangents.of_after, run.every)
-        variables = fold((params, state, after), run.every)
-        back = _walk_layers_back(folded, run, inside, *variables, kept, y, cotangents._replace(of_after=of_after))
-        return back._replace(of_params=unfold(back.of_params), of_state=unfold(back.of_state))
-    inside = run._replace(every=None, keep=False)
-    return _walk_layers_back(bijector, run, inside, params, state, after, kept, y, cotangents)
-
-
-def _walk_layers_back(bijector: Repeat, run: Run, inside: Run, params, state, after, kept, y, cotangents) -> Back:
-    of_input, of_layers = kept
-
-    def layer(bijector, carry, variables):
-        y, of_y, of_context, error = carry
-        params, state, after, kept, of_after = variables
-        of_after = _with_float0(of_after, after)
-        layer_cotangents = Cotangents(of_y, cotangents.of_log_det, of_after)
-        back = walk_back(bijector, inside, params, state, after, kept, y, layer_cotangents)
-        carry = (back.x, back.of_x, _sum(of_context, _without_float0(back.of_context)), jnp.maximum(error, back.error))
-        return carry, (back.of_params, _without_float0(back.of_state))
-
-    start = (y, cotangents.of_y, _without_float0(_zeros(run.context)), jnp.float32(0))
-    variables = (params, state, after, of_layers, _without_float0(cotangents.of_after))
-    (x, of_x, of_context, error), (of_params, of_state) = bijector.loop(layer, start, variables, reverse=True)
-    x, at_input = _checked(x, y, of_input, run.keep)
-    of_state, of_context = _with_float0(of_state, state), _with_float0(of_context, run.context)
-    return Back(x, of_params, of_state, of_x, of_context, jnp.maximum(error, at_input))
-
-
-def _folded(bijector: Repeat, every: int) -> Repeat:
-    if bijector.times % every:
-        raise ValueError(f"Reversible: expected every to divide the {bijector.times} layers of a Repeat, got {every}.")
-    outer_alternates = bijector.alternate and every % 2 == 1
-    inner = replace(bijector, times=every)
-    return replace(bijector, bijector=inner, times=bijector.times // every, alternate=outer_alternates)
+    return Undone(x, {"transform": of_transform, "conditioner": of_network}, of_state, of_x, of_context, error)
 
 
 # ------------------------------------------------------------------ how well the input was rebuilt
@@ -433,7 +464,3 @@ def _zeros(tree):
         return jnp.zeros_like(leaf) if floating else np.zeros(leaf.shape, jax.dtypes.float0)
 
     return jax.tree.map(zeros, tree)
-
-
-def _sum(tree, other):
-    return jax.tree.map(lambda a, b: a if _is_float0(a) else a + b, tree, other)

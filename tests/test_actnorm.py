@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nvpjax import ActNorm, Chain, Inverse, LULinear, Repeat, glow
+from nvpjax import ActNorm, Chain, Glow, Inverse, LULinear, Repeat
 from nvpjax.parallel import AXIS, parallel_init, replicate, shard
 
 
@@ -59,9 +59,9 @@ def test_a_constant_channel_keeps_scale_1(rows):
     "bijector, x, number",
     [
         (Chain((LULinear(), ActNorm(), LULinear(), ActNorm())), batch(32, 3), 2),
-        (glow(1, levels=2, steps=1, features=2).bijector, batch(16, 4, 4, 1), 2),
+        (Glow(levels=2, depth=1, features=2).build((4, 4, 1)).bijector, batch(16, 4, 4, 1), 2),
     ],
-    ids=["chain", "glow"],
+    ids=["chain", "Glow"],
 )
 def test_deeper_ones_measure_what_the_layers_before_them_give(bijector, x, number, monkeypatch):
     outputs, forward = [], ActNorm.forward

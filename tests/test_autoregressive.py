@@ -8,25 +8,25 @@ import numpy as np
 import pytest
 
 from nvpjax import Affine, Autoregressive
-from nvpjax.nets import MADE, FlaxConditioner
+from nvpjax.nets import MADE
 from nvpjax.testing import moved_from_start
 
 
-def network(hidden, outputs_per_input=2):
-    return FlaxConditioner(MADE(hidden, outputs_per_input, activation=jnp.tanh))
+def network(hidden):
+    return MADE(hidden, activation=jnp.tanh)
 
 
 @pytest.mark.parametrize("hidden, context_entries", [((9,), 0), ((8, 7), 2), ((2,), 2)], ids=str)
 def test_made_sees_the_entries_before_and_no_others(hidden, context_entries):
     entries, numbers = 4, 3
-    made = network(hidden, numbers)
+    made, outputs = network(hidden), numbers * entries
     x = jax.random.normal(jax.random.key(0), (1, entries))
     context = jax.random.normal(jax.random.key(1), (1, context_entries)) if context_entries else None
-    params, state = made.init(jax.random.key(2), x, context)
+    params, state = made.init(jax.random.key(2), x, context, outputs=outputs)
     params = moved_from_start(jax.random.key(3), params, 1.0)
 
     def theta(x, context):
-        return made.apply(params, state, x, context)[0].reshape(numbers, entries)
+        return made.apply(params, state, x, context, outputs=outputs)[0].reshape(numbers, entries)
 
     jacobian = np.asarray(jax.jit(jax.jacobian(theta))(x, context))[:, :, 0]
     assert np.all(jacobian[:, ~np.tri(entries, k=-1, dtype=bool)] == 0)
@@ -40,11 +40,22 @@ def test_made_sees_the_entries_before_and_no_others(hidden, context_entries):
 class Measuring:
     """A conditioner with state."""
 
-    def init(self, key, x, context=None):
+    def init(self, key, x, context=None, *, outputs):
         return (), {"mean": jnp.mean(x)}
 
-    def apply(self, params, state, x, context=None, *, train=False):
-        return jnp.zeros((len(x), 2 * x.shape[1])), state
+    def apply(self, params, state, x, context=None, *, outputs, train=False):
+        return jnp.zeros((len(x), outputs)), state
+
+
+@dataclass(frozen=True)
+class Deaf:
+    """A conditioner that gives a number an entry, whatever it is told."""
+
+    def init(self, key, x, context=None, *, outputs):
+        return (), ()
+
+    def apply(self, params, state, x, context=None, *, outputs, train=False):
+        return x, state
 
 
 @pytest.mark.parametrize(
@@ -52,7 +63,7 @@ class Measuring:
     [
         (Measuring(), (2, 3), r"expected a conditioner without state, got Measuring\(\)"),
         (
-            network((4,), 1),
+            Deaf(),
             (2, 3),
             r"give \(2, 6\) for x \(2, 3\), got \(2, 3\): Affine takes 2 numbers for each entry",
         ),
@@ -84,7 +95,7 @@ def test_inverse_is_the_paper_s_loop_over_entries():
     params = moved_from_start(jax.random.key(1), params)
     x, log_det = np.zeros_like(y), np.zeros(3)
     for i in range(4):
-        theta, _ = layer.conditioner.apply(params["conditioner"], state, jnp.asarray(x))
+        theta, _ = layer.conditioner.apply(params["conditioner"], state, jnp.asarray(x), outputs=8)
         t, s = theta[:, i], params["transform"]["scale"] * np.tanh(theta[:, 4 + i])
         x[:, i], log_det = y[:, i] * np.exp(-s) - t, log_det - s
     found, claimed = jax.jit(layer.inverse)(params, state, y)

@@ -1,14 +1,19 @@
 """What the benches count and how they time: against sums made by hand."""
 
+import dataclasses
+from functools import partial
+
 import jax
 import jax.numpy as jnp
-import optax
 import pytest
 
-from experiments.bench.depth import couplings, train_step
+from experiments.bench.configs import rows
+from experiments.bench.depth import couplings, gradient
 from experiments.bench.profile import instructions, shares
+from experiments.bench.programs import operations
 from experiments.bench.timing import compiled_anew, medians_in_turns
-from nvpjax import Flow, Reversible
+from nvpjax import Flow, Likelihood, Reversible
+from nvpjax.models import MODELS, RealNVPVectors
 
 
 def test_time_of_what_runs_at_once_is_divided():
@@ -35,18 +40,37 @@ def test_each_turn_runs_once_untimed_and_once_timed():
     assert calls == ["a", "a", "b", "b"] * 3 and set(medians) == {"a", "b"} and min(medians.values()) >= 0
 
 
-@pytest.mark.parametrize("name", ["accelerator", "compilation", "contenders", "depth", "image", "precision", "vectors"])
+@pytest.mark.parametrize(
+    "name", ["accelerator", "compilation", "contenders", "depth", "fit", "image", "precision", "vectors"]
+)
 def test_benches_can_be_imported_without_the_peers(name):
     __import__(f"experiments.bench.{name}")
 
 
-def test_memory_of_a_reversible_step_does_not_grow_though_parameters_do():
-    x, optimizer = jnp.zeros((64, 8)), optax.adam(1e-3)
+def test_table_of_configs_holds_every_model_and_all_that_two_cores_train():
+    assert {type(config.model) for config in rows().values()} == set(MODELS.values())
+    assert {"digits", "patches", "mnist_fast", "mnist", "breast_cancer"} <= set(rows())
 
-    def temporary(layers):
-        flow = Flow(Reversible(couplings(layers, entries=8, hidden=64)))
-        params, state = jax.eval_shape(flow.init, jax.random.key(0), x)
-        variables = params, jax.eval_shape(optimizer.init, params), state, x
-        return compiled_anew(train_step(flow, optimizer), *variables)[0].memory_analysis().temp_size_in_bytes
 
-    assert temporary(64) < 1.3 * temporary(8)
+def test_operations_count_every_layer_of_a_loop():
+    config = rows()["breast_cancer"]
+
+    def of(layers):
+        return operations(dataclasses.replace(config, model=RealNVPVectors(layers=layers)))
+
+    hidden, half, batch = 64, 15, config.training.batch_size
+    of_products = 3 * 2 * batch * (half * hidden + hidden * hidden + hidden * 2 * half)  # forward, and two gradients
+    assert of_products < (of(24) - of(8)) / 16 < 2 * of_products
+
+
+def test_of_a_reversible_gradient_nothing_grows_with_depth_but_itself():
+    batch, key = {"x": jnp.zeros((512, 8))}, jax.random.key(0)
+
+    def temporary_and_parameters(layers):
+        objective = Likelihood(Flow(Reversible(couplings(layers, entries=8, hidden=64))))
+        params, state = jax.eval_shape(objective.init, key, batch)
+        compiled, _ = compiled_anew(partial(gradient, objective), params, state, batch)
+        return compiled.memory_analysis().temp_size_in_bytes, sum(4 * leaf.size for leaf in jax.tree.leaves(params))
+
+    (few, parameters), (many, more_parameters) = map(temporary_and_parameters, (8, 64))
+    assert many - few < 1.2 * (more_parameters - parameters)  # an event a layer would make it 1.8

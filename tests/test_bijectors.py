@@ -1,6 +1,7 @@
 """What holds for every bijector of the zoo."""
 
 import inspect
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import nvpjax
-from nvpjax import Bijector
+from nvpjax import Autoregressive, Bijector, ChannelMask, Coupling
 from nvpjax.testing import moved_from_start
 from tests.zoo import ZOO
 
@@ -37,6 +38,32 @@ def test_coupling_leaves_what_passes_bit_identical(name):
     y, _, _ = coupling.forward(params, state, x)
     assert not np.array_equal(coupling.mask.split(y)[1], coupling.mask.split(x)[1])
     assert np.array_equal(coupling.mask.split(y)[0], coupling.mask.split(x)[0])
+
+
+@dataclass(frozen=True)
+class KeyKeeping:
+    """A transform, or a conditioner, whose params are the key that it was given."""
+
+    parameters_per_element = 1
+
+    def init(self, key, *example, outputs=None):
+        params = jax.random.key_data(key)
+        return params if outputs is None else (params, ())
+
+    def apply(self, params, state, x, context=None, *, outputs, train=False):
+        return jnp.zeros((len(x), outputs)), state
+
+
+@pytest.mark.parametrize(
+    "bijector",
+    [Coupling(ChannelMask(), KeyKeeping(), KeyKeeping()), Autoregressive(KeyKeeping(), KeyKeeping())],
+    ids=repr,
+)
+def test_no_key_is_used_twice(bijector):
+    key = jax.random.key(0)
+    params, _ = bijector.init(key, jnp.zeros((2, 4)))
+    used = [tuple(np.asarray(value).tolist()) for value in (*params.values(), jax.random.key_data(key))]
+    assert len(set(used)) == 3
 
 
 @pytest.mark.parametrize("name", [name for name in ZOO if "squeeze" in name])

@@ -7,11 +7,11 @@ import pytest
 
 import nvpjax
 from nvpjax import Affine, Chain, ChannelMask, Checkpointed, Coupling, Repeat
-from nvpjax.nets import MLP, FlaxConditioner
+from nvpjax.nets import MLP
 from nvpjax.testing import moved_from_start
 
 ENTRIES = 8
-LAYER = Coupling(ChannelMask(), Affine(), FlaxConditioner(MLP((64, 64), ENTRIES)))
+LAYER = Coupling(ChannelMask(), Affine(), MLP((64, 64)))
 
 
 def compiled_gradient(bijector, x):
@@ -24,10 +24,10 @@ def compiled_gradient(bijector, x):
     return jax.jit(jax.grad(loss, has_aux=True)).lower(params, state, x).compile()
 
 
-@pytest.mark.parametrize("name", ["repeat", "real_nvp"])
+@pytest.mark.parametrize("name", ["repeat", "RealNVP"])
 def test_gradients_and_state_are_those_of_the_plain_flow(name):
-    image_flow = nvpjax.real_nvp(1, features=2, blocks=1).bijector
-    plain, event = {"repeat": (Repeat(LAYER, 4, alternate=True), (ENTRIES,)), "real_nvp": (image_flow, (8, 8, 1))}[name]
+    image_flow = nvpjax.RealNVP(features=2, blocks=1).build((8, 8, 1)).bijector
+    plain, event = {"repeat": (Repeat(LAYER, 4, alternate=True), (ENTRIES,)), "RealNVP": (image_flow, (8, 8, 1))}[name]
     x = jnp.asarray(np.random.default_rng(0).uniform(size=(6, *event)), jnp.float32)
     params, state = Checkpointed(plain).init(jax.random.key(0), x)
     params = moved_from_start(jax.random.key(1), params, 0.1)

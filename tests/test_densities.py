@@ -7,7 +7,7 @@ import pytest
 
 from experiments.data.densities import DENSITIES
 from experiments.toy2d import Arguments, fit, integral
-from nvpjax import real_nvp_vectors
+from nvpjax import RealNVPVectors
 
 
 @pytest.mark.parametrize("name", DENSITIES)
@@ -38,9 +38,9 @@ def test_checkerboard_is_uniform_on_its_black_squares():
 
 def test_flow_of_the_banana_learns_stays_and_integrates_to_one():
     options = dataclasses.replace(Arguments("banana"), steps=600, batch_size=256)
-    flow = real_nvp_vectors(2, layers=4, hidden=(32,))
+    flow = RealNVPVectors(layers=4, hidden=(32,)).build((2,))
     result = fit(flow, DENSITIES["banana"], options)
     nats = [value for step, value in result.history if step > 300]
     assert 3.5 < nats[-1] < 3.75 and max(nats) < 5
-    total, density = integral(flow, result, np.array([[-10.0, 40.0], [-16.0, 16.0]]), side=600)
+    total, density = integral(result.density, np.array([[-10.0, 40.0], [-16.0, 16.0]]), side=600)
     assert abs(total - 1) < 0.01 and density.shape == (600, 600)

@@ -108,7 +108,7 @@ def test_a_foreign_distribution_is_a_base(batch, event):
     params, state = flow.init(KEY, x)
     log_prob, _ = flow.log_prob(params, state, x)
     np.testing.assert_allclose(log_prob, stats.expon.logpdf(x, scale=0.5).sum(axis=(1, 2)), rtol=1e-5)
-    draws = flow.sample(KEY, params, state, (NUMBER, 2, 3))
+    draws = flow.sample(KEY, params, state, NUMBER)
     assert draws.shape == (NUMBER, 2, 3)
     check_moments(draws, np.full((2, 3), 0.5), np.full((2, 3), 0.5))
 

@@ -5,7 +5,6 @@ many processes or minutes is under tests/faults (make fault-test, make pod-test)
 """
 
 import contextlib
-import dataclasses
 import errno
 import json
 import os
@@ -23,18 +22,17 @@ import numpy as np
 import pytest
 
 from experiments import command_line, train
-from experiments.configs import all_configs
-from experiments.data.images import load_images
 from experiments.errors import Interrupted, UserError
 from experiments.runs import checkpoints, interruption
 from experiments.runs.build import train_state_like
 from experiments.runs.checkpoints import Checkpoints
-from experiments.runs.config import read_config
+from experiments.runs.config_file import read_config
 from experiments.runs.health import Health
 from experiments.runs.metrics import MetricsLog, read_metrics
 from experiments.runs.run_lock import locked
 from experiments.runs.trained import restore_run
-from nvpjax.reversible import ERROR
+from nvpjax.places import ERROR
+from tests.runs import changed, config_of, cut, final_state, flip_a_bit, largest_file
 
 # One process runs them all: they share a fixture and compiled programs.
 pytestmark = pytest.mark.xdist_group("faults")
@@ -44,16 +42,11 @@ STEPS = 6
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    digits = all_configs()["digits"][1]
-    return dataclasses.replace(
-        digits,
-        data_dir=tmp_path_factory.mktemp("data"),
-        features=2,
-        blocks=0,
-        batch_size=8,
-        steps=STEPS,
-        eval_every=2,
-        measure_batches=2,
+    return config_of(
+        "digits",
+        data={"data_dir": tmp_path_factory.mktemp("data")},
+        model={"features": 2, "blocks": 0},
+        training={"batch_size": 8, "steps": STEPS, "eval_every": 2, "measure_batches": 2},
     )
 
 
@@ -70,21 +63,11 @@ def copy(calm, tmp_path):
     return Path(shutil.copytree(calm, tmp_path / "run"))
 
 
-def final_state(run_dir, config):
-    with Checkpoints(run_dir) as saved:
-        assert saved.latest_step() == STEPS
-        return saved.restore(STEPS, train_state_like(config))
-
-
 def go_back(run_dir, step=4):
     """Leave only the checkpoints up to ``step``."""
     for path in (run_dir / "checkpoints").iterdir():
         if path.name.isdigit() and int(path.name) > step:
             shutil.rmtree(path)
-
-
-def largest_file(directory: Path, name: str = "*") -> Path:
-    return max((path for path in directory.rglob(name) if path.is_file()), key=lambda path: path.stat().st_size)
 
 
 @pytest.mark.parametrize("number, when", [(signal.SIGTERM, 2), (signal.SIGINT, 11)])
@@ -110,10 +93,10 @@ def test_signal_leaves_a_checkpoint_and_the_run_goes_on_the_same(calm, config, t
         stopped_at = saved.latest_step()
     assert 1 <= stopped_at < STEPS
     train.train(config, run_dir)
-    chex.assert_trees_all_equal(final_state(run_dir, config), final_state(calm, config))
+    chex.assert_trees_all_equal(final_state(run_dir, STEPS), final_state(calm, STEPS))
     evaluations = [[line for line in read_metrics(path) if line["split"] == "validation"] for path in (run_dir, calm)]
     assert [line["bits_per_dim"] for line in evaluations[0]] == [line["bits_per_dim"] for line in evaluations[1]]
-    assert all(line.get("images_per_second", 1) > 0 for line in read_metrics(run_dir))
+    assert all(line.get("examples_per_second", 1) > 0 for line in read_metrics(run_dir))
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -124,15 +107,6 @@ def test_exit_codes_of_signals(capsys, number, code):
     with pytest.raises(SystemExit) as ending:
         command_line.run(program, [])
     assert ending.value.code == code and capsys.readouterr().err.count("\n") == 1
-
-
-def cut(content: bytes) -> bytes:
-    return content[: len(content) // 2]
-
-
-def flip_a_bit(content: bytes) -> bytes:
-    middle = len(content) // 2
-    return content[:middle] + bytes([content[middle] ^ 8]) + content[middle + 1 :]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +126,7 @@ def test_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(copy, calm, 
     train.train(config, copy)
     said = capsys.readouterr()
     assert f"checkpoints/{STEPS} is damaged" in said.err and "going on from step 4" in said.err
-    chex.assert_trees_all_equal(final_state(copy, config), final_state(calm, config))
+    chex.assert_trees_all_equal(final_state(copy, STEPS), final_state(calm, STEPS))
     there = damaged.relative_to(copy / "checkpoints")
     assert (copy / "damaged" / there).read_bytes() == content
 
@@ -160,10 +134,10 @@ def test_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(copy, calm, 
 def test_contents_that_were_changed_are_damage(copy, calm, config, capsys):
     path = copy / "checkpoints" / str(STEPS) / "contents" / "metadata"
     contents = json.loads(path.read_text())
-    path.write_text(json.dumps({**contents, "bits_per_dim": 0.1}))  # it would be the best
+    path.write_text(json.dumps({**contents, "score": 0.1}))  # it would be the best
     train.train(config, copy)
     assert "the checksum of its contents is another" in capsys.readouterr().err
-    chex.assert_trees_all_equal(final_state(copy, config), final_state(calm, config))
+    chex.assert_trees_all_equal(final_state(copy, STEPS), final_state(calm, STEPS))
 
 
 def test_damaged_best_checkpoint_is_set_aside_for_the_next(copy, config, capsys):
@@ -214,14 +188,23 @@ def test_where_all_checkpoints_are_damaged_nothing_is_moved(copy, config):
     assert sorted(copy.rglob("*")) == before
 
 
-def test_checkpoint_of_an_older_format_or_another_model_changes_nothing(copy, config, monkeypatch):
+@pytest.mark.parametrize("score", ["score", "bits_per_dim"])  # format 4 had the latter
+def test_checkpoint_of_an_older_format_changes_nothing(copy, config, score):
+    for path in (copy / "checkpoints").glob("[0-9]*"):
+        contents, metrics = path / "contents" / "metadata", path / "metrics" / "metrics"
+        contents.write_text(json.dumps(checkpoints._sealed({**json.loads(contents.read_text()), "format": 4})))
+        metrics.write_text(json.dumps({score: 2.5}))
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    for read in (lambda: train.train(config, copy), lambda: restore_run(copy, "latest")):
+        with pytest.raises(UserError, match="has format 4, this program reads 5: use the version that wrote it"):
+            read()
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+
+
+def test_checkpoint_of_another_model_changes_nothing(copy, config):
     before = sorted(copy.rglob("*"))
-    with monkeypatch.context() as context:
-        context.setattr(checkpoints, "FORMAT", checkpoints.FORMAT + 1)
-        with pytest.raises(UserError, match="has format 4, this program reads 5"):
-            train.train(config, copy)
     with Checkpoints(copy) as saved, pytest.raises(UserError, match="of another model"):
-        saved.restore_latest(train_state_like(dataclasses.replace(config, features=3)))
+        saved.restore_latest(train_state_like(changed(config, model={"features": 3})))
     assert sorted(copy.rglob("*")) == before
 
 
@@ -236,7 +219,7 @@ def test_full_disk_at_a_checkpoint_ends_in_one_line_and_keeps_what_was_there(cop
         with pytest.raises(UserError, match=r"No space left.*step 4 is the last that is whole.*same command"):
             train.train(config, copy)
     train.train(config, copy)
-    chex.assert_trees_all_equal(final_state(copy, config), final_state(calm, config))
+    chex.assert_trees_all_equal(final_state(copy, STEPS), final_state(calm, STEPS))
 
 
 def test_full_disk_at_a_metrics_write(tmp_path):
@@ -254,11 +237,11 @@ def test_run_directory_that_cannot_be_written(config, tmp_path):
 
 
 def test_truncated_data_is_one_line(config, tmp_path, capsys):
-    shutil.copytree(config.data_dir, tmp_path / "data")
+    shutil.copytree(config.data.data_dir, tmp_path / "data")
     shard = largest_file(tmp_path / "data")
     shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
     with pytest.raises(UserError, match=r"image \d+ cannot be read .* prepare it again"):
-        load_images(dataclasses.replace(config, data_dir=tmp_path / "data"), "train")
+        changed(config, data={"data_dir": tmp_path / "data"}).data.examples("train")
 
 
 def test_second_run_in_a_run_directory_is_refused(copy, config):
@@ -271,10 +254,10 @@ def test_second_run_in_a_run_directory_is_refused(copy, config):
 def test_refused_second_run_changes_nothing(copy, config):
     before = (copy / "config.json").read_text()
     with locked(copy), pytest.raises(UserError, match="is in use by process"):
-        train.train(dataclasses.replace(config, steps=99), copy)
+        train.train(changed(config, training={"steps": 99}), copy)
     assert (copy / "config.json").read_text() == before
     with pytest.raises(UserError, match="has trained 6 steps already"):
-        train.train(dataclasses.replace(config, steps=5), copy)
+        train.train(changed(config, training={"steps": 5}), copy)
     assert (copy / "config.json").read_text() == before
 
 
@@ -285,9 +268,9 @@ def test_last_step_is_looked_at_too_and_what_was_not_evaluated_is_not_the_best(c
     def stopped_after_one(config):
         step = build(config)
 
-        def stopping(train_state, key, images):
+        def stopping(train_state, key, batch):
             jax.debug.callback(lambda: os.kill(os.getpid(), signal.SIGTERM))
-            after, metrics = step(train_state, key, images)
+            after, metrics = step(train_state, key, batch)
             return after, {**metrics, "skipped_in_a_row": jnp.int32(1)}
 
         return stopping
@@ -299,7 +282,7 @@ def test_last_step_is_looked_at_too_and_what_was_not_evaluated_is_not_the_best(c
     assert "step 5: loss or gradients not finite" in capsys.readouterr().out
     with Checkpoints(copy) as saved:
         assert saved.latest_step() == 5 and not saved.was_evaluated(5)
-    line = train.train(dataclasses.replace(config, steps=5), copy)
+    line = train.train(changed(config, training={"steps": 5}), copy)
     evaluated = [line["step"] for line in read_metrics(copy) if line["split"] == "validation"]
     assert evaluated == [2, 4, 5] and "nothing left to train" in line
 
@@ -311,17 +294,17 @@ def test_steps_that_are_not_finite_are_skipped_and_too_many_end_the_run(copy, co
     def poisoned(config):
         step = build(config)
 
-        def with_nan(train_state, key, images):
+        def with_nan(train_state, key, batch):
             bad = train_state.step >= 4
             params = jax.tree.map(lambda leaf: jnp.where(bad, jnp.nan, leaf), train_state.params)
-            after, metrics = step(train_state._replace(params=params), key, images)
+            after, metrics = step(train_state._replace(params=params), key, batch)
             return after._replace(params=train_state.params), metrics
 
         return with_nan
 
     monkeypatch.setattr(train, "build_train_step", poisoned)
     with pytest.raises(UserError, match="2 steps in a row up to step 6"):
-        train.train(dataclasses.replace(config, steps=8), copy, max_skipped=1)
+        train.train(changed(config, training={"steps": 8}), copy, max_skipped=1)
     said = capsys.readouterr().out
     assert "step 5: loss or gradients not finite; step skipped, 1 in a row" in said
     faults = [line for line in read_metrics(copy) if line["split"] == "fault"]
@@ -332,14 +315,14 @@ def test_steps_that_are_not_finite_are_skipped_and_too_many_end_the_run(copy, co
 
 def test_run_whose_layers_do_not_invert_ends_and_goes_on_with_their_inputs_stored(copy, config, capsys):
     go_back(copy)
-    reversible = dataclasses.replace(config, steps=8, memory="reversible", reconstruction_bound=1e-12)
+    reversible = changed(config, training={"steps": 8, "memory": "reversible", "reconstruction_bound": 1e-12})
     with pytest.raises(UserError, match=r"2 steps in a row up to step 6 could not .*Go on .* --memory checkpointed"):
         train.train(reversible, copy, max_skipped=1)
     assert "step 5: activations were rebuilt with a relative error of" in capsys.readouterr().out
     faults = [line for line in read_metrics(copy) if line["split"] == "fault"]
     assert [line["step"] for line in faults] == [5, 6] and all(1e-12 < line[ERROR] < 1e-3 for line in faults)
-    train.train(dataclasses.replace(config, steps=5, memory="checkpointed"), copy)
-    train.train(dataclasses.replace(reversible, steps=6, reconstruction_bound=1e-3), copy)
+    train.train(changed(config, training={"steps": 5, "memory": "checkpointed"}), copy)
+    train.train(changed(reversible, training={"steps": 6, "reconstruction_bound": 1e-3}), copy)
     trained = {line["step"]: line for line in read_metrics(copy) if line["split"] == "train"}
     assert ERROR not in trained[5] and trained[6][ERROR] < 1e-3
 
@@ -347,9 +330,9 @@ def test_run_whose_layers_do_not_invert_ends_and_goes_on_with_their_inputs_store
 def test_loss_that_explodes_is_noticed_once(config, tmp_path):
     said = []
     with MetricsLog(tmp_path) as log:
-        health = Health(dataclasses.replace(config, levels=256), 10, said.append, log)
+        health = Health(changed(config, data={"levels": 256}), 10, said.append, log)
         for step, bits in enumerate([9.5, 4.0, 10.0, 11.0, 12.0, 4.0, 900.0]):
-            health.loss(step, bits_per_dim=bits, loss=0.0)
+            health.loss(step, bits)
     assert [re.match(r"step (\d): the loss explodes", line)[1] for line in said] == ["3", "6"]
     assert [line["exploded"] for line in read_metrics(tmp_path)] == [11.0, 900.0]
 
@@ -371,9 +354,9 @@ def test_clock_that_goes_backwards(copy, calm, config, monkeypatch):
     go_back(copy)
     begin = iter(range(2_000_000_000, 0, -1000))
     monkeypatch.setattr(time, "time", lambda: float(next(begin)))
-    assert "images/s" in train.train(config, copy)
-    chex.assert_trees_all_equal(final_state(copy, config), final_state(calm, config))
-    assert all(line.get("images_per_second", 1) > 0 for line in read_metrics(copy))
+    assert "examples/s" in train.train(config, copy)
+    chex.assert_trees_all_equal(final_state(copy, STEPS), final_state(calm, STEPS))
+    assert all(line.get("examples_per_second", 1) > 0 for line in read_metrics(copy))
 
 
 def test_log_that_is_no_terminal_has_plain_lines(calm, config, capsys):
@@ -410,11 +393,11 @@ def test_nothing_is_unpickled_or_evaluated(copy, config, tmp_path):
     (copy / "config.json").write_text(json.dumps(f"__import__('os').system('touch {marker}')"))
     with pytest.raises(UserError, match="cannot be read"):
         read_config(copy)
-    shutil.copytree(config.data_dir, tmp_path / "data")
+    shutil.copytree(config.data.data_dir, tmp_path / "data")
     for path in (tmp_path / "data").rglob("*array_record*"):
         path.write_bytes(content)
     with pytest.raises(UserError):
-        load_images(dataclasses.replace(config, data_dir=tmp_path / "data"), "train")
+        changed(config, data={"data_dir": tmp_path / "data"}).data.examples("train")
     assert not marker.exists()
 
 

@@ -1,6 +1,5 @@
 """The README's table of results says what the records say, and every number in it has its record."""
 
-import dataclasses
 import importlib
 import json
 import re
@@ -13,8 +12,10 @@ from experiments.bench import accelerator
 from experiments.configs import all_configs
 from experiments.errors import UserError
 from experiments.runs import records
-from experiments.runs.config import to_json
+from experiments.runs.config_file import to_json
+from experiments.runs.directory import flattened
 from experiments.runs.provenance import command
+from tests.runs import config_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,17 +35,19 @@ def test_every_row_has_its_record_or_says_that_nothing_was_run():
         path = ROOT / re.search(r"\[record\]\((.*)\)", row).group(1)
         record = json.loads(path.read_text())
         result = record["result"]
-        assert f"**{result['bits_per_dim']:.4f}** ± {result['standard_error']:.4f}" in row
+        unit = all_configs()[record["config"]["name"]][1].data.unit
+        assert f"**{result[unit]:.4f}**" in row and f"± {result['standard_error']:.4f}" in row
         assert path.name == records.ledger_name(record)
         assert record["evaluation"]["git_revision"] != "unknown" and len(record["data_set"]["sha256"]) == 64
         for start in record["training"]["starts"]:
             assert {"command", "git_revision", "packages", "hardware", "time"} <= set(start)
-        assert record["config"]["data_dir"] is None and "/" not in record["evaluation"]["hardware"]
+        places = [value for name, value in flattened(record["config"]).items() if name.endswith("data_dir")]
+        assert places == [None] and "/" not in record["evaluation"]["hardware"]
 
 
 def test_published_numbers_stand_beside_the_data_set_that_they_belong_to():
     configs = {name: config for name, (_, config) in all_configs().items()}
-    assert configs["imagenet32"].published == 4.28 and configs["imagenet32"].dataset.startswith("downsampled")
+    assert configs["imagenet32"].published == 4.28 and configs["imagenet32"].data.dataset.startswith("downsampled")
     assert configs["imagenet32_resized"].published is None and configs["imagenet64_resized"].published is None
     for name, (_, config) in all_configs().items():
         summary = importlib.import_module(f"experiments.configs.{name}").__doc__
@@ -60,8 +63,9 @@ def test_what_is_no_record_is_refused(tmp_path, monkeypatch):
 
 
 def made_up_record(dataset):
-    config = {**to_json(all_configs()["imagenet32"][1]), "dataset": dataset, "features": 8, "data_dir": None}
-    result = {"bits_per_dim": 4.2, "standard_error": 0.01, "images": 50, "draws": 2, "importance_weighted": 4.1}
+    config = to_json(config_of("imagenet32", data={"dataset": dataset}, model={"features": 8}))
+    config["data"]["data_dir"] = None
+    result = {"bits_per_dim": 4.2, "standard_error": 0.01, "examples": 50, "draws": 2, "importance_weighted": 4.1}
     return {
         "config": config,
         "split": "test",
@@ -106,7 +110,7 @@ def test_a_file_without_a_place_for_the_table_is_refused(tmp_path):
 
 def test_what_an_accelerator_made_becomes_a_row(tmp_path, monkeypatch):
     """The real program on this machine's CPU, with a small model, for as little time as it can be given."""
-    small = dataclasses.replace(all_configs()["digits"][1], features=2, blocks=0, scales=1)
+    small = config_of("digits", model={"features": 2, "blocks": 0, "scales": 1})
     monkeypatch.setattr(accelerator, "all_configs", lambda: {"digits": ("", small)})
     monkeypatch.setattr(ledger, "SPEED", tmp_path)
     assert "not run" in ledger.speed_table()

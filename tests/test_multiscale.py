@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen
 
 from nvpjax import Affine, Chain, ChannelMask, Coupling, MultiScale, OrderedSqueeze, Squeeze, StandardNormal
 from nvpjax.nets import MLP, FlaxConditioner
@@ -24,11 +25,11 @@ def test_squeeze_keeps_the_values_of_one_channel_adjacent():
 
 def test_learned_prior_is_a_normal_given_the_half_that_goes_on():
     # (h, z) ↦ (h, (z − μ(h))/σ(h)) under N(0, I) is N(h; 0, I)·N(z; μ(h), σ(h)²), written out in numpy.
-    prior = Coupling(ChannelMask("first"), Affine(), FlaxConditioner(MLP(hidden=(8,), outputs=4)))
+    prior = Coupling(ChannelMask("first"), Affine(), MLP(hidden=(8,)))
     x = jax.random.normal(jax.random.key(0), (5, 4))
     params, state = prior.init(jax.random.key(1), x)
     latents, log_det, _ = MultiScale((prior, Chain(()))).forward((params, ()), (state, ()), x)
-    theta = np.asarray(prior.conditioner.apply(params["conditioner"], state, x[:, :2])[0])
+    theta = np.asarray(prior.conditioner.apply(params["conditioner"], state, x[:, :2], outputs=4)[0])
     mean, log_deviation = -theta[:, :2], -np.tanh(theta[:, 2:]) * float(params["transform"]["scale"])
     h, z = np.asarray(x[:, :2]), np.asarray(x[:, 2:])
     expected = -0.5 * (h**2 + ((z - mean) / np.exp(log_deviation)) ** 2) - log_deviation - np.log(2 * np.pi)
@@ -44,6 +45,6 @@ def test_errors_name_what_was_expected():
         Squeeze().init(jax.random.key(0), jnp.zeros((1, 3, 4, 1)))
     with pytest.raises(ValueError, match=r"Chain: expected params and state of 0 bijectors"):
         Chain(()).forward(((),), (), jnp.zeros((1, 2)))
-    wrong = Coupling(ChannelMask(), Affine(), FlaxConditioner(MLP(hidden=(8,), outputs=3)))
-    with pytest.raises(ValueError, match="Set the network's outputs to 4"):
+    wrong = Coupling(ChannelMask(), Affine(), FlaxConditioner(linen.Dense(3)))
+    with pytest.raises(ValueError, match="give the outputs that it is told, 4 here"):
         wrong.init(jax.random.key(0), jnp.zeros((1, 4)))

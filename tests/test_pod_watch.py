@@ -109,15 +109,26 @@ def test_clock_of_this_machine_does_not_matter(watch, monkeypatch):
 
 
 def test_second_pod_is_refused_and_one_that_starts_after_a_kill_is_not(watch, tmp_path, monkeypatch):
-    monkeypatch.setattr(watch, "_interval", 0.1)
-    watch.start()
+    path, clock = watch._folder / "0.json", [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+
+    def signs():  # of a process that is alive
+        clock[0] += 0.1
+        os.utime(path, (time.time() + 60 + clock[0],) * 2)  # never old, however slow this test is
+
+    signs()
+    monkeypatch.setattr(time, "sleep", lambda seconds: signs())
     with pytest.raises(UserError, match="process 0 of another pod is alive"):
         Watch(tmp_path, 0, 2, 1.0)
-    watch._ending.set()
-    watch.join()
-    begin = time.monotonic()
+    looks = []
+
+    def wait(seconds):
+        looks.append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr(time, "sleep", wait)
     Watch(tmp_path, 0, 2, 1.0)
-    assert time.monotonic() - begin < 1
+    assert 0 < sum(looks) <= 3.5 * 0.1  # three looks, a tenth of the timeout apart
 
 
 def test_folder_that_cannot_be_written(tmp_path):

@@ -28,10 +28,10 @@ from nvpjax import (
     StatelessBijector,
 )
 from nvpjax.bijector import zero_log_det
-from nvpjax.nets import MLP, FlaxConditioner, ResidualNet
+from nvpjax.nets import MLP, ResidualNet
 from nvpjax.testing import moved_from_start
 
-LAYER = Chain((Coupling(ChannelMask(), Affine(), FlaxConditioner(MLP((4,), 4))), BatchNorm(), Reverse()))
+LAYER = Chain((Coupling(ChannelMask(), Affine(), MLP((4,))), BatchNorm(), Reverse()))
 
 
 def numbers(*shape, seed=0):
@@ -65,7 +65,7 @@ def test_repeat_is_the_chain_of_its_layers(train):
 MASK = Checkerboard()
 IMAGE_LAYER = Chain(
     (
-        Coupling(MASK, Affine(), FlaxConditioner(ResidualNet(features=3, blocks=3, outputs=4, mask_channel=True))),
+        Coupling(MASK, Affine(), ResidualNet(features=3, blocks=3, mask_channel=True)),
         BatchNorm(MASK),
     )
 )
@@ -104,7 +104,7 @@ def test_masks_in_turns_are_a_chain_of_layers_with_complemented_masks(scan, laye
 
 
 def test_masks_that_do_not_halve_cannot_take_turns():
-    coupling = Coupling(ChannelMask(), Affine(), FlaxConditioner(MLP((4,), 6)))
+    coupling = Coupling(ChannelMask(), Affine(), MLP((4,)))
     with pytest.raises(ValueError, match=r"ChannelMask.*take turns with its complement.*even number of entries"):
         Repeat(coupling, 2, alternate=True).init(jax.random.key(0), numbers(2, 5))
 
@@ -140,7 +140,7 @@ def test_layers_without_parameters_are_as_many_as_asked_for(times, scan):
     equal(deep.inverse(params, state, x)[0], x - times)
 
 
-DEEP = Repeat(Coupling(ChannelMask(), Affine(), FlaxConditioner(MLP((16, 24), 8))), 8, alternate=True)
+DEEP = Repeat(Coupling(ChannelMask(), Affine(), MLP((16, 24))), 8, alternate=True)
 
 
 def test_samples_read_no_bias_inside_a_loop_over_entries():

@@ -7,8 +7,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-import nvpjax
 from nvpjax import (
+    IAF,
+    MAF,
+    NICE,
     ActNorm,
     Additive,
     Affine,
@@ -27,6 +29,8 @@ from nvpjax import (
     ElementwiseTransform,
     Exp,
     FixedAffine,
+    FlowPlusPlus,
+    Glow,
     Householder,
     Inverse,
     LeakyReLU,
@@ -48,6 +52,8 @@ from nvpjax import (
     Radial,
     RandomPermutation,
     RationalQuadraticSpline,
+    RealNVP,
+    RealNVPVectors,
     Repeat,
     Reshape,
     Reverse,
@@ -59,13 +65,14 @@ from nvpjax import (
     Sinh,
     SoftClipBound,
     Softplus,
+    SplineCoupling,
     Squeeze,
     Sylvester,
     Tanh,
     TanhBound,
     Triangular,
 )
-from nvpjax.nets import MADE, MLP, ConvolutionNet, FlaxConditioner, GatedNet, ResidualNet
+from nvpjax.nets import MADE, MLP, ConvolutionNet, GatedNet, ResidualNet
 from nvpjax.testing import LADDER
 
 INFINITY = float("inf")
@@ -99,21 +106,13 @@ class Entry(NamedTuple):
         return np.random.default_rng(1).normal(size=(batch, self.context)).astype(np.float32)
 
 
-def mlp(outputs: int) -> FlaxConditioner:
-    # A smooth activation: differences of a network with kinks say little about its gradient.
-    return FlaxConditioner(MLP(hidden=(8,), outputs=outputs, activation=jax.nn.silu))
+# A smooth activation: differences of a network with kinks say little about its gradient. And a last layer that starts
+# as the others do: the checks look at a map that is not nearly the identity.
+mlp, made = MLP((8,), jax.nn.silu, final_scale=1.0), MADE((8,), jax.nn.silu, final_scale=1.0)
 
 
-def made(transform) -> FlaxConditioner:
-    return FlaxConditioner(MADE((8,), outputs_per_input=transform.parameters_per_element, activation=jax.nn.silu))
-
-
-def residual(outputs: int, mask_channel: bool = False, axis_name: str | None = None) -> FlaxConditioner:
-    return FlaxConditioner(ResidualNet(4, blocks=1, outputs=outputs, mask_channel=mask_channel, axis_name=axis_name))
-
-
-def vector_coupling(transform, mask=ChannelMask("first"), changed: int = 1) -> Coupling:  # noqa: B008
-    return Coupling(mask, transform, mlp(transform.parameters_per_element * changed))
+def vector_coupling(transform, mask=ChannelMask("first")) -> Coupling:  # noqa: B008
+    return Coupling(mask, transform, mlp)
 
 
 even, odd, first, second = Checkerboard("even"), Checkerboard("odd"), ChannelMask("first"), ChannelMask("second")
@@ -127,7 +126,7 @@ UNIT, POSITIVE = (0.0, 1.0), (0.0, INFINITY)
 
 
 def residual_coupling(axis_name: str | None = None) -> Coupling:
-    return Coupling(even, Affine(), residual(4, True, axis_name))
+    return Coupling(even, Affine(), ResidualNet(4, blocks=1, mask_channel=True, axis_name=axis_name))
 
 
 def norm_between_couplings(axis_name: str | None = None) -> Chain:
@@ -138,31 +137,29 @@ ZOO: dict[str, Entry] = {
     # Couplings: transforms, bounds, masks, context
     "additive": Entry(vector_coupling(Additive()), (2,)),
     "affine": Entry(vector_coupling(Affine()), (2,)),
-    "affine, odd number of entries": Entry(vector_coupling(Affine(), second, 2), (5,)),
+    "affine, odd number of entries": Entry(vector_coupling(Affine(), second), (5,)),
     "affine, context": Entry(vector_coupling(Affine()), (2,), context=3),
     "affine, sigmoid bound": Entry(vector_coupling(Affine(SigmoidBound())), (2,)),
     "affine, soft clip": Entry(vector_coupling(Affine(SoftClipBound(1.0))), (2,)),
     "affine, no bound": Entry(vector_coupling(Affine(NoBound())), (2,), domain=NEAR),
-    "affine, alternating": Entry(vector_coupling(Affine(TanhBound(0.5)), AlternatingMask("odd"), 3), (5,)),
-    "affine, boolean mask": Entry(vector_coupling(Affine(), BooleanMask((True, False, False, True)), 2), (4,)),
-    "affine, channels": Entry(Coupling(first, Affine(), FlaxConditioner(ConvolutionNet(4, 4))), (2, 2, 4)),
+    "affine, alternating": Entry(vector_coupling(Affine(TanhBound(0.5)), AlternatingMask("odd")), (5,)),
+    "affine, boolean mask": Entry(vector_coupling(Affine(), BooleanMask((True, False, False, True))), (4,)),
+    "affine, channels": Entry(Coupling(first, Affine(), ConvolutionNet(4)), (2, 2, 4)),
     "affine, checkerboard": Entry(residual_coupling(), (2, 2, 2), parallel=residual_coupling("devices")),
-    "affine, checkerboard of a line": Entry(Coupling(odd, Affine(), mlp(2)), (4, 1)),
+    "affine, checkerboard of a line": Entry(Coupling(odd, Affine(), mlp), (4, 1)),
     "paper affine": Entry(vector_coupling(PaperAffine(), second), (2,)),
-    "paper affine, odd sides": Entry(Coupling(odd, PaperAffine(), FlaxConditioner(ConvolutionNet(4, 2))), (3, 5, 1)),
+    "paper affine, odd sides": Entry(Coupling(odd, PaperAffine(), ConvolutionNet(4)), (3, 5, 1)),
     "spline": Entry(vector_coupling(spline), (2,), -5.0, 5.0),
     "spline, context": Entry(vector_coupling(spline, second), (3,), context=2),
     "logistic mixture": Entry(vector_coupling(mixture), (2,), domain=NEAR),
-    "logistic mixture, checkerboard": Entry(
-        Coupling(odd, mixture, FlaxConditioner(GatedNet(4, 1, 8, heads=1))), (2, 2, 1), domain=NEAR
-    ),
+    "logistic mixture, checkerboard": Entry(Coupling(odd, mixture, GatedNet(4, 1, heads=1)), (2, 2, 1), domain=NEAR),
     "elementwise bijector in a coupling": Entry(vector_coupling(by_element), (2,), domain=NEAR),
     # Autoregressive
-    "maf layer": Entry(Autoregressive(Affine(), made(Affine())), (3,)),
-    "maf layer, context": Entry(Autoregressive(PaperAffine(), made(PaperAffine())), (2,), context=2),
-    "iaf layer": Entry(Inverse(Autoregressive(Affine(), made(Affine()))), (2,)),
-    "autoregressive spline": Entry(Autoregressive(spline, made(spline)), (2,)),
-    "autoregressive mixture": Entry(Autoregressive(mixture, made(mixture)), (2,), domain=NEAR),
+    "maf layer": Entry(Autoregressive(Affine(), made), (3,)),
+    "maf layer, context": Entry(Autoregressive(PaperAffine(), made), (2,), context=2),
+    "iaf layer": Entry(Inverse(Autoregressive(Affine(), made)), (2,)),
+    "autoregressive spline": Entry(Autoregressive(spline, made), (2,)),
+    "autoregressive mixture": Entry(Autoregressive(mixture, made), (2,), domain=NEAR),
     # Normalising
     "batch-norm": Entry(BatchNorm(), (2,), parallel=BatchNorm(axis_name="devices")),
     "batch-norm, checkerboard": Entry(BatchNorm(odd), (3, 3, 2), parallel=BatchNorm(odd, axis_name="devices")),
@@ -230,21 +227,23 @@ ZOO: dict[str, Entry] = {
     "on a leaf": Entry(OnLeaf(vector_coupling(Affine()), 1), ((1,), (2,))),
     "multi-scale": Entry(MultiScale((Chain((Scale(), OrderedSqueeze())), Scale())), (4, 4, 1)),
     # Models
-    "real_nvp": Entry(
-        nvpjax.real_nvp(2, features=2, blocks=0, learned_prior=True, lag=0.5).bijector,
+    "RealNVP": Entry(
+        RealNVP(features=2, blocks=0, learned_prior=True, lag=0.5).build((4, 4, 2)).bijector,
         (4, 4, 2),
         *UNIT,
         domain=UNIT,
         dtypes=WIDE,
     ),
-    "nice": Entry(nvpjax.nice(5, hidden=(8,)).bijector, (5,)),
-    "glow": Entry(nvpjax.glow(1, levels=2, steps=1, features=2).bijector, (4, 4, 1), *UNIT, UNIT, dtypes=WIDE),
-    "maf": Entry(nvpjax.maf(layers=2, hidden=(8,)).bijector, (2,)),
-    "maf, spline": Entry(nvpjax.maf(layers=2, hidden=(8,), transform=spline).bijector, (2,), dtypes=WIDE),
-    "iaf": Entry(nvpjax.iaf(layers=2, hidden=(8,)).bijector, (2,), dtypes=WIDE),
-    "spline_coupling": Entry(nvpjax.spline_coupling(2, layers=2, hidden=(8,), bins=4).bijector, (2,), dtypes=WIDE),
-    "flow_plus_plus": Entry(
-        nvpjax.flow_plus_plus(1, couplings=(1, 1, 1), features=2, blocks=1, components=2, heads=0).bijector,
+    "RealNVPVectors": Entry(RealNVPVectors(layers=3, hidden=(8,)).build((3,)).bijector, (3,), dtypes=WIDE),
+    "NICE": Entry(NICE(layers=3, hidden=(8,)).build((5,)).bijector, (5,)),
+    "NICE, image": Entry(NICE(layers=2, hidden=(8,)).build((2, 2, 1)).bijector, (2, 2, 1), dtypes=WIDE),
+    "Glow": Entry(Glow(levels=2, depth=1, features=2).build((4, 4, 1)).bijector, (4, 4, 1), *UNIT, UNIT, dtypes=WIDE),
+    "MAF": Entry(MAF(layers=2, hidden=(8,)).build((2,)).bijector, (2,)),
+    "MAF, spline": Entry(MAF(2, (8,), "spline", bins=4).build((2,)).bijector, (2,), dtypes=WIDE),
+    "IAF": Entry(IAF(layers=2, hidden=(8,)).build((2,)).bijector, (2,), dtypes=WIDE),
+    "SplineCoupling": Entry(SplineCoupling(2, (8,), bins=4).build((2,)).bijector, (2,), dtypes=WIDE),
+    "FlowPlusPlus": Entry(
+        FlowPlusPlus((1, 1, 1), features=2, blocks=1, components=2, heads=0).build((2, 4, 1)).bijector,
         (2, 4, 1),
         *UNIT,
         domain=UNIT,

@@ -10,27 +10,28 @@ docs/performance.md.
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 import tyro
 
 from experiments import command_line
-from experiments.bench.image import matrix_product, random_images
-from experiments.bench.timing import compiled_anew, medians_in_turns
+from experiments.bench.batches import random_batch
+from experiments.bench.programs import matrix_product, operations, train_step
+from experiments.bench.timing import medians_in_turns
+from experiments.config import Config
 from experiments.configs import all_configs
 from experiments.errors import UserError
 from experiments.ledger import SPEED_COLUMNS, speed_cells
-from experiments.runs.build import build_train_state, build_train_step
-from experiments.runs.config import Config
+from experiments.runs.build import build_train_state
 from experiments.runs.provenance import surroundings
 from experiments.runs.records import SPEED, write_record
+from experiments.runs.trained import density_of
 from experiments.sample import make_sampler
 
 PRECISIONS = {
@@ -59,35 +60,21 @@ class Arguments:
     """Folder for the record."""
 
 
-def operations(config: Config, batch: np.ndarray) -> float:
-    """Of a train step, counted before compilation and with no loops, whose bodies would count once."""
-    state = jax.eval_shape(lambda: build_train_state(config))
-    step = build_train_step(config, axis_name=None, scan=False)
-    return jax.jit(step).lower(state, jax.random.key(1), batch).cost_analysis()["flops"]
-
-
-def measure(config: Config, batch: np.ndarray, options: Arguments) -> dict[str, float]:
+def measure(config: Config, options: Arguments) -> dict[str, float]:
     """Everything for one precision."""
-    key, step = jax.random.key(1), build_train_step(config, axis_name=None)
-    held = [jax.jit(lambda: build_train_state(config))()]
-    compiled, compilation = compiled_anew(step, held[0], key, batch, donate_argnums=0)
-
-    def train():
-        held[0], metrics = compiled(held[0], key, batch)
-        return metrics
-
-    sampler = make_sampler(config, options.batch_size)
-
-    def sample():
-        return sampler(key, held[0].params, held[0].state, 1.0)
-
-    product = matrix_product(options.matrix, config.precision)
-    seconds = medians_in_turns({"train": train, "sample": sample, "product": product.run}, options.steps)
+    key, batch = jax.random.key(1), random_batch(config)
+    train = train_step(config)
+    density = density_of(config, build_train_state(config, batch, axis_name=None))
+    labels = jnp.asarray(batch["label"]) if config.classes else None
+    sampler = make_sampler(options.batch_size)
+    product = matrix_product(options.matrix, config.training.precision)
+    runs = {"train": train.run, "sample": lambda: sampler(key, density, labels, 1.0), "product": product.run}
+    seconds = medians_in_turns(runs, options.steps)
     return {
         "product_operations_per_second": product.operations / seconds["product"],
         "step_seconds": seconds["train"],
-        "compilation_seconds": compilation,
-        "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes,
+        "compilation_seconds": train.compilation,
+        "temporary_bytes": train.temporary,
         "sampling_seconds": seconds["sample"],
     }
 
@@ -102,9 +89,9 @@ def main(arguments: Sequence[str]) -> None:
     if device.platform == "cpu" and not options.cpu:
         raise UserError("no accelerator was found, jax has a CPU only: install jax[cuda13] or jax[tpu], or give --cpu")
     begin = time.monotonic()
-    config = dataclasses.replace(all_configs()[options.config][1], batch_size=options.batch_size)
-    batch = random_images(config)
-    count = operations(config, batch)
+    config = all_configs()[options.config][1]
+    config = replace(config, training=replace(config.training, batch_size=options.batch_size))
+    count = operations(config)
     print(f"{config.name} on {device.device_kind}: {count / 1e9:.4g} GFLOP a step of {options.batch_size} images")
     print(f"| precision | {' | '.join(SPEED_COLUMNS)} |")
     print("|---" * (1 + len(SPEED_COLUMNS)) + "|")
@@ -115,7 +102,8 @@ def main(arguments: Sequence[str]) -> None:
             print(f"{name} is left out: it would not end within {options.minutes:g} minutes")
             continue
         with jax.default_matmul_precision(products):
-            measured[name] = measure(dataclasses.replace(config, precision=precision), batch, options)
+            training = replace(config.training, precision=precision)
+            measured[name] = measure(replace(config, training=training), options)
         longest = max(longest, time.monotonic() - started)
         print(f"| {name} | {' | '.join(speed_cells(measured[name], count, options.batch_size))} |", flush=True)
     record = {

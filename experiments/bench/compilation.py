@@ -11,15 +11,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import optax
 import tyro
 
 from experiments import command_line
 from experiments.bench.timing import compiled_anew
-from nvpjax import real_nvp
+from nvpjax import PixelLikelihood, RealNVP
 from nvpjax.training import create_train_state, make_train_step
 
 
@@ -43,15 +44,17 @@ def main(arguments: Sequence[str]) -> None:
     )
     optimizer = optax.adam(1e-3)
     shape = (options.batch_size, options.side, options.side, 3)
-    key, images = jax.eval_shape(lambda: jax.random.key(0)), jax.ShapeDtypeStruct(shape, jnp.uint8)
+    key, batch = jax.random.key(0), {"image": np.zeros(shape, np.uint8)}
     print("| layers | trace + compile, s | processor, s | lines of the program | GFLOP | temporary, MB |")
     print("|---|---|---|---|---|---|")
-    x, seconds = jnp.full(shape, 0.5), {}
+    seconds = {}
     for name, scan in {"written out": False, "loops": True}.items():
-        flow = real_nvp(3, scales=options.scales, features=options.features, blocks=options.blocks, scan=scan)
-        start = jax.eval_shape(lambda key, flow=flow: create_train_state(flow, optimizer, key, x), key)
+        model = RealNVP(scales=options.scales, features=options.features, blocks=options.blocks)
+        objective = PixelLikelihood(model.build(shape[1:], scan=scan))
+        start = jax.eval_shape(partial(create_train_state, objective, optimizer), key, batch)
         begin = time.process_time()
-        compiled, seconds[name] = compiled_anew(make_train_step(flow, optimizer), start, key, images, donate_argnums=0)
+        step = make_train_step(objective, optimizer)
+        compiled, seconds[name] = compiled_anew(step, start, key, batch, donate_argnums=0)
         processor = time.process_time() - begin
         memory = compiled.memory_analysis().temp_size_in_bytes
         print(

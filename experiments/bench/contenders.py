@@ -66,19 +66,28 @@ def of_jax(params, log_prob: Callable, sample: Callable, batch: np.ndarray, poin
 
 def nvpjax(transform: Transform, sizes: Sizes, batch, points) -> Contender:
     import nvpjax as library
-    from nvpjax.nets import MLP, FlaxConditioner
+    from nvpjax.nets import MLP
+    from nvpjax.training import create_train_state, make_train_step
 
     affine, spline = library.Affine(library.TanhBound(1.0)), library.RationalQuadraticSpline(sizes.bins, sizes.limit)
     element = affine if transform == "affine" else spline
-    network = MLP((sizes.hidden, sizes.hidden), element.parameters_per_element * sizes.half)
-    coupling = library.Coupling(library.ChannelMask(), element, FlaxConditioner(network))
+    coupling = library.Coupling(library.ChannelMask(), element, MLP((sizes.hidden, sizes.hidden)))
     flow = library.Flow(library.Repeat(coupling, sizes.layers, alternate=True))
-    params, state = jax.jit(flow.init)(jax.random.key(0), batch)
+    objective, optimizer = library.Likelihood(flow), optax.adam(1e-3)
+    key, batch = jax.random.key(0), {"x": batch}
+    held = [jax.jit(lambda key: create_train_state(objective, optimizer, key, batch))(key)]
+    step = jax.jit(make_train_step(objective, optimizer), donate_argnums=0)
 
-    def sample(params, key, number):
-        return flow.sample(key, params, state, (number, sizes.entries))
+    def train():
+        held[0], metrics = step(held[0], key, batch)
+        return metrics
 
-    return of_jax(params, lambda params, x: flow.log_prob(params, state, x)[0], sample, batch, points)
+    def density():
+        return flow.at(held[0].params, held[0].state)
+
+    log_prob = jax.jit(lambda density, x: density.log_prob(x))
+    sample = jax.jit(lambda density, key: density.sample(key, len(points)))
+    return Contender(train, lambda: log_prob(density(), points), lambda: sample(density(), key))
 
 
 def networks(transform: Transform, sizes: Sizes, batch, points) -> Contender:
@@ -109,9 +118,9 @@ def distrax(transform: Transform, sizes: Sizes, batch, points) -> Contender:
     from nvpjax.nets import MLP  # any network would do
 
     numbers = 2 if transform == "affine" else 3 * sizes.bins + 1
-    network = MLP((sizes.hidden, sizes.hidden), numbers * sizes.half)
+    network, outputs = MLP((sizes.hidden, sizes.hidden)), numbers * sizes.half
     keys = jax.random.split(jax.random.key(0), sizes.layers)
-    params = [jax.jit(network.init)(key, batch[:, : sizes.half]) for key in keys]
+    params = [network.init(key, batch[:, : sizes.half], outputs=outputs)[0] for key in keys]
 
     def element(parameters):
         parameters = parameters.reshape(*parameters.shape[:-1], sizes.half, numbers)
@@ -126,7 +135,7 @@ def distrax(transform: Transform, sizes: Sizes, batch, points) -> Contender:
             library.SplitCoupling(
                 split_index=sizes.half,
                 event_ndims=1,
-                conditioner=lambda x, of_layer=of_layer: network.apply(of_layer, x),
+                conditioner=lambda x, of_layer=of_layer: network.apply(of_layer, {}, x, outputs=outputs)[0],
                 bijector=lambda parameters: library.Block(element(parameters), 1),
                 swap=number % 2 == 1,
             )

@@ -2,16 +2,18 @@
 
 Usage: python -m experiments.bench.depth [--layers 8 64 128] [--repeats 5] [--strong]
 
-A train step (Adam) of affine couplings with halves in turns. Temporary memory is the compiler's own figure, seconds of
-compilation are the median of three. With --strong inverses are ill-conditioned: where the error of what is rebuilt is
-above its bound, every k-th layer's input is stored, k chosen from the error. A gradient's error is its difference from
-the gradient by stored activations, relative to its norm.
+A train step (Adam) of affine couplings with halves in turns. Temporary memory is the compiler's own figure, of the
+gradient alone and of the step, which keeps gradients and new parameters until it knows that they are finite. Seconds of
+compilation, the step's, are the median of three. With --strong inverses are ill-conditioned: where the error of what is
+rebuilt is above its bound, every k-th layer's input is stored, k chosen from the error. A gradient's error is its
+difference from the gradient by stored activations, relative to its norm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +24,12 @@ from jax.flatten_util import ravel_pytree
 
 from experiments import command_line
 from experiments.bench.timing import compiled_anew, medians_in_turns
-from nvpjax import Affine, ChannelMask, Checkpointed, Coupling, Flow, Repeat, Reversible, TanhBound
-from nvpjax.nets import MLP, FlaxConditioner
-from nvpjax.reversible import ERROR, layers_between_stored
+from nvpjax import Affine, ChannelMask, Checkpointed, Coupling, Flow, Likelihood, Repeat, Reversible, TanhBound
+from nvpjax.nets import MLP
+from nvpjax.objectives import Batch, Objective
+from nvpjax.places import error_places, with_places
+from nvpjax.reversible import layers_between_stored
+from nvpjax.training import create_train_state, make_train_step
 
 
 @dataclass(frozen=True)
@@ -44,48 +49,51 @@ class Arguments:
 
 
 def couplings(layers: int, entries: int, hidden: int) -> Repeat:
-    network = FlaxConditioner(MLP((hidden, hidden), outputs=entries))
+    network = MLP((hidden, hidden), final_scale=1.0)
     coupling = Coupling(ChannelMask(), Affine(TanhBound(initial_scale=1.0)), network)
     return Repeat(coupling, layers, alternate=True)
 
 
-def forms(plain: Repeat, x: jax.Array, strong: bool) -> dict[str, tuple[Flow, tuple]]:
-    """Flows with the same params, by how they go back, each with its params and state."""
-    params, state = jax.jit(Flow(plain).init)(jax.random.key(1), x)
+def forms(plain: Repeat, batch: Batch, strong: bool) -> dict[str, tuple[Objective, tuple]]:
+    """Flows with the same params, by how they go back, each as an objective with its params and state."""
+    init = jax.jit(lambda bijector: Likelihood(Flow(bijector)).init(jax.random.key(1), batch), static_argnums=0)
+    params, state = init(plain)
     output = params["bijector"]["conditioner"]["Dense_2"]
     output["kernel"] = output["kernel"] * (0.4 if strong else 0.1)
-    every, error = None, _reconstruction_error(Reversible(plain), params, x)
+
+    def reversible(every):
+        return Likelihood(Flow(Reversible(plain, every=every))), (params, init(Reversible(plain, every=every))[1])
+
+    every, error = None, _reconstruction_error(*reversible(None), batch)
     name = f"reversible, error {error:.0e}"
     while not error <= Reversible(plain).bound and every != 1:
         every = layers_between_stored(error, every or plain.times)
-        error = _reconstruction_error(Reversible(plain, every=every), params, x)
+        error = _reconstruction_error(*reversible(every), batch)
         name += f", every {every}: {error:.0e}"
-    reversible = Flow(Reversible(plain, every=every))
     return {
-        "stored": (Flow(plain), (params, state)),
-        "checkpointed": (Flow(Checkpointed(plain)), (params, state)),
-        name: (reversible, (params, reversible.init(jax.random.key(1), x)[1])),
+        "stored": (Likelihood(Flow(plain)), (params, state)),
+        "checkpointed": (Likelihood(Flow(Checkpointed(plain))), (params, state)),
+        name: reversible(every),
     }
 
 
-def _reconstruction_error(reversible: Reversible, params, x: jax.Array) -> float:
-    flow = Flow(reversible)
-    _, state = flow.init(jax.random.key(1), x)
-    of_state = jax.jit(jax.grad(lambda state: jnp.mean(flow.log_prob(params, state, x)[0])))(state)
-    return float(of_state[ERROR])
+def _loss(objective: Objective, params, state, batch: Batch) -> jax.Array:
+    return jnp.mean(objective(params, state, jax.random.key(0), batch)[0])
 
 
-def train_step(flow: Flow, optimizer: optax.GradientTransformation) -> Callable:
-    def step(params, optimizer_state, state, x):
-        gradients = jax.grad(_loss(flow))(params, state, x)
-        updates, optimizer_state = optimizer.update(gradients, optimizer_state, params)
-        return optax.apply_updates(params, updates), optimizer_state
-
-    return step
+def gradient(objective: Objective, params, state, batch: Batch):
+    """Of the mean nats, with respect to params."""
+    return jax.grad(_loss, argnums=1)(objective, params, state, batch)
 
 
-def _loss(flow: Flow) -> Callable:
-    return lambda params, state, x: -jnp.mean(flow.log_prob(params, state, x)[0])
+def _reconstruction_error(objective: Objective, variables: tuple, batch: Batch) -> float:
+    params, state = variables
+
+    def loss(places):
+        return _loss(objective, params, with_places(state, places), batch)
+
+    (error,) = jax.jit(jax.grad(loss))(error_places(state))
+    return float(error)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -93,25 +101,30 @@ def main(arguments: Sequence[str]) -> None:
         lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.bench.depth", description=__doc__)
     )
     optimizer = optax.adam(1e-3)
-    x = jax.random.normal(jax.random.key(0), (options.batch_size, options.entries))
-    print("| layers | backward by | trace + compile, s | temporary, MB | step, ms | of stored | gradient's error |")
-    print("|---|---|---|---|---|---|---|")
+    key, x = jax.random.key(0), np.random.default_rng(0).standard_normal((options.batch_size, options.entries))
+    batch = {"x": x.astype(np.float32)}
+    columns = ("layers", "backward by", "trace + compile, s", "temporary of the gradient, MB", "of the step, MB")
+    print(f"| {' | '.join(columns)} | step, ms | of stored | gradient's error |")
+    print("|---|---|---|---|---|---|---|---|")
     for layers in options.layers:
         steps, seconds, memory, gradients = {}, {}, {}, {}
         plain = couplings(layers, options.entries, options.hidden)
-        for name, (flow, (params, state)) in forms(plain, x, options.strong).items():
-            variables = (params, optimizer.init(params), state, x)
-            compiled, seconds[name] = compiled_anew(train_step(flow, optimizer), *variables, times=3)
-            memory[name] = compiled.memory_analysis().temp_size_in_bytes / 1e6
+        for name, (objective, (params, state)) in forms(plain, batch, options.strong).items():
+            start = create_train_state(objective, optimizer, key, batch)._replace(params=params, state=state)
+            variables = (start, key, batch)
+            compiled, seconds[name] = compiled_anew(make_train_step(objective, optimizer), *variables, times=3)
             steps[name] = lambda compiled=compiled, variables=variables: compiled(*variables)
-            gradient = ravel_pytree(jax.jit(jax.grad(_loss(flow)))(params, state, x))[0]
-            gradients[name] = np.asarray(gradient, np.float64)  # its square may be too large for float32
+            of_gradient, _ = compiled_anew(partial(gradient, objective), params, state, batch)
+            memory[name] = [one.memory_analysis().temp_size_in_bytes / 1e6 for one in (of_gradient, compiled)]
+            flat = ravel_pytree(of_gradient(params, state, batch))[0]
+            gradients[name] = np.asarray(flat, np.float64)  # its square may be too large for float32
         medians = medians_in_turns(steps, options.repeats, f"{layers} layers")
         for name, median in medians.items():
             difference = np.linalg.norm(gradients[name] - gradients["stored"]) / np.linalg.norm(gradients["stored"])
+            of_gradient, of_step = memory[name]
             print(
-                f"| {layers} | {name} | {seconds[name]:.2f} | {memory[name]:.1f} | {1000 * median:.0f} | "
-                f"{median / medians['stored']:.2f} | {difference:.1e} |",
+                f"| {layers} | {name} | {seconds[name]:.2f} | {of_gradient:.1f} | {of_step:.1f} | "
+                f"{1000 * median:.0f} | {median / medians['stored']:.2f} | {difference:.1e} |",
                 flush=True,
             )
     print(f"{options}, jax {jax.__version__}, {jax.devices()[0].device_kind}")

@@ -8,27 +8,28 @@ convolutions and products, by PyTorch). Peer: normflows, of the extra "peers-tor
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tyro
 
 from experiments import command_line
-from experiments.bench.timing import compiled_anew, medians_in_turns
+from experiments.bench.batches import random_batch
+from experiments.bench.programs import Program, matrix_product, train_step
+from experiments.bench.timing import medians_in_turns
+from experiments.config import Config
 from experiments.configs import all_configs
-from experiments.runs.build import build_train_state, build_train_step
-from experiments.runs.config import Config
+from experiments.runs.build import build_train_state
+from experiments.runs.trained import density_of
 from experiments.sample import make_sampler
 
 
 @dataclass(frozen=True)
-class Model:
-    """Which Real NVP, on how many images: what the benches of images have in common on their command lines."""
+class Sizes:
+    """Of which Real NVP, on how many images: what the benches of images have in common on their command lines."""
 
     features: int = 32
     """Feature maps of the first scale's networks."""
@@ -39,14 +40,14 @@ class Model:
     batch_size: int = 16
     """Images of 32x32x3 a step."""
 
-    def config_and_images(self) -> tuple[Config, np.ndarray]:
-        sizes = {field.name: getattr(self, field.name) for field in dataclasses.fields(Model)}
-        config = dataclasses.replace(all_configs()["cifar10"][1], **sizes)
-        return config, random_images(config)
+    def config(self) -> Config:
+        config = all_configs()["cifar10"][1]
+        model = replace(config.model, features=self.features, blocks=self.blocks, scales=self.scales)
+        return replace(config, model=model, training=replace(config.training, batch_size=self.batch_size))
 
 
 @dataclass(frozen=True)
-class Arguments(Model):
+class Arguments(Sizes):
     matrix: int = 2048
     """Rows and columns of the matrices whose product sets the mark."""
     samples: tuple[int, ...] = (1, 4, 16, 64)
@@ -55,40 +56,6 @@ class Arguments(Model):
     """Of the networks; bfloat16 is emulated on CPUs."""
     repeats: int = 5
     """Of each, in turns; the medians count."""
-
-
-@dataclass(frozen=True)
-class Program:
-    """Something to run, and what it takes."""
-
-    run: Callable[[], object]
-    operations: float
-    compiled: str = " | "
-    """Seconds of tracing and compiling, and MB of temporary memory, as cells of the table."""
-
-
-def random_images(config: Config) -> np.ndarray:
-    shape = (config.batch_size, *config.image_shape)
-    return np.random.default_rng(0).integers(0, config.levels, shape).astype(np.uint8)
-
-
-def matrix_product(size: int, dtype: str = "float32") -> Program:
-    a = jax.random.normal(jax.random.key(0), (size, size), dtype)
-    product = jax.jit(jnp.matmul)
-    return Program(lambda: product(a, a), 2.0 * size**3)
-
-
-def train_step(config: Config, batch: np.ndarray) -> Program:
-    key, step = jax.random.key(1), build_train_step(config, axis_name=None)
-    held = [build_train_state(config)]
-    compiled, seconds = compiled_anew(step, held[0], key, batch, donate_argnums=0)
-
-    def run():
-        held[0], metrics = compiled(held[0], key, batch)
-        return metrics
-
-    memory = compiled.memory_analysis().temp_size_in_bytes
-    return Program(run, compiled.cost_analysis()["flops"], f"{seconds:.1f} | {memory / 1e6:.1f}")
 
 
 def glow(batch: np.ndarray, levels: int = 2, blocks: int = 8, hidden: int = 320) -> Program:
@@ -128,15 +95,15 @@ def main(arguments: Sequence[str]) -> None:
     options = command_line.parse(
         lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.bench.image", description=__doc__)
     )
-    config, batch = options.config_and_images()
+    config = options.config()
     product = f"{options.matrix} x {options.matrix} product"
     programs = {product: matrix_product(options.matrix)}
     for precision in options.precisions:
         for memory in ("stored", "checkpointed", "reversible") if precision == "float32" else ("stored",):
-            form = dataclasses.replace(config, memory=memory, precision=precision)
-            programs[f"{memory}, {precision}"] = train_step(form, batch)
+            training = replace(config.training, memory=memory, precision=precision)
+            programs[f"{memory}, {precision}"] = train_step(replace(config, training=training))
     if importlib.util.find_spec("normflows"):
-        programs["normflows, Glow"] = glow(batch)
+        programs["normflows, Glow"] = glow(random_batch(config)["image"])
     medians = medians_in_turns({name: program.run for name, program in programs.items()}, options.repeats, "steps")
     mark = programs[product].operations / medians[product]
     print("| train step | trace + compile, s | temporary, MB | GFLOP | ms | GFLOP/s | of the product's |")
@@ -144,14 +111,14 @@ def main(arguments: Sequence[str]) -> None:
     for name, program in programs.items():
         seconds = medians[name]
         rate = program.operations / seconds
+        compiled = f"{program.compilation:.1f} | {program.temporary / 1e6:.1f}" if program.compilation else " | "
         cells = f"{program.operations / 1e9:.1f} | {1000 * seconds:.0f} | {rate / 1e9:.0f} | {rate / mark:.2f}"
-        print(f"| {name} | {program.compiled} | {cells} |")
+        print(f"| {name} | {compiled} | {cells} |")
 
-    state, key = build_train_state(config), jax.random.key(2)
-    samplers = {number: make_sampler(config, number) for number in options.samples}
+    density = density_of(config, build_train_state(config, random_batch(config), axis_name=None))
+    key, samplers = jax.random.key(2), {number: make_sampler(number) for number in options.samples}
     runs = {
-        str(number): lambda sampler=sampler: sampler(key, state.params, state.state, 1.0)
-        for number, sampler in samplers.items()
+        str(number): lambda sampler=sampler: sampler(key, density, None, 1.0) for number, sampler in samplers.items()
     }
     medians = medians_in_turns(runs, options.repeats, "samples")
     print("\n| images sampled at once | ms | ms an image |\n|---|---|---|")

@@ -7,11 +7,10 @@ Both ways of reading are measured: from memory, where a set fits into it, and fr
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,17 +19,21 @@ import tyro
 from rich.progress import track
 
 from experiments import command_line
+from experiments.config import Config, with_data_dir
 from experiments.configs import all_configs
-from experiments.data import images as data
+from experiments.data import ImageData, images
+from experiments.data.batches import training_batches
+from experiments.data.data import Example
 from experiments.errors import UserError
 from experiments.runs.build import build_train_state, build_train_step
-from experiments.runs.config import Config
 from nvpjax.parallel import parallel_train_step, replicate, shard
+
+OF_IMAGES = tuple(name for name, (_, config) in all_configs().items() if isinstance(config.data, ImageData))
 
 
 @dataclass(frozen=True)
 class Arguments:
-    config: tyro.conf.Positional[Literal[tuple(all_configs())]] = "patches"
+    config: tyro.conf.Positional[Literal[OF_IMAGES]] = "patches"
     """Data set and model."""
     batch_size: int = 64
     """Images a step."""
@@ -40,20 +43,21 @@ class Arguments:
     """Where the data sets of tensorflow-datasets lie."""
 
 
-def pipeline_alone(images, config: Config, steps: int) -> float:
+def pipeline_alone(examples: Sequence[Example], config: Config, steps: int) -> float:
     """Images/s of batches that nothing is done with."""
-    batches = data.training_batches(images, config)
+    batches = training_batches(examples, config)
     next(batches)
     begin = time.perf_counter()
     for _ in itertools.islice(batches, steps):
         pass
-    return steps * config.batch_size / (time.perf_counter() - begin)
+    return steps * config.training.batch_size / (time.perf_counter() - begin)
 
 
-def training(images, config: Config, steps: int, way: str) -> tuple[float, float]:
+def training(examples: Sequence[Example], config: Config, steps: int, way: str) -> tuple[float, float]:
     """Images/s of training, and the share of its time in which it waits for the next batch."""
-    step, train_state = parallel_train_step(build_train_step(config)), replicate(build_train_state(config))
-    batches, key, waited = data.training_batches(images, config), jax.random.key(0), 0.0
+    batches, key, waited = training_batches(examples, config), jax.random.key(0), 0.0
+    step = parallel_train_step(build_train_step(config))
+    train_state = replicate(build_train_state(config, next(training_batches(examples, config))))
     for number in track(range(steps + 1), f"steps, {way}", transient=True):
         if number == 1:  # the first has compiled
             begin, waited = time.perf_counter(), 0.0
@@ -62,7 +66,7 @@ def training(images, config: Config, steps: int, way: str) -> tuple[float, float
         waited += time.perf_counter() - asked
         train_state, _ = jax.block_until_ready(step(train_state, key, batch))
     seconds = time.perf_counter() - begin
-    return steps * config.batch_size / seconds, waited / seconds
+    return steps * config.training.batch_size / seconds, waited / seconds
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -73,16 +77,15 @@ def main(arguments: Sequence[str]) -> None:
     )
     if options.steps < 1:
         raise UserError(f"expected --steps of at least 1, got {options.steps}")
-    config = dataclasses.replace(
-        all_configs()[options.config][1], batch_size=options.batch_size, data_dir=options.data_dir
-    )
+    config = with_data_dir(all_configs()[options.config][1], options.data_dir)
+    config = replace(config, training=replace(config.training, batch_size=options.batch_size))
     rows = []
-    for way, bytes_in_memory in {"from memory": data.IN_MEMORY_BYTES, "from files": 0}.items():
-        data.IN_MEMORY_BYTES = bytes_in_memory
-        images = data.load_images(config, "train", for_training=True)
-        alone = pipeline_alone(images, config, 10 * options.steps)
-        rows.append((way, alone, *training(images, config, options.steps, way)))
-    shape = "x".join(map(str, config.image_shape))
+    for way, bytes_in_memory in {"from memory": images.IN_MEMORY_BYTES, "from files": 0}.items():
+        images.IN_MEMORY_BYTES = bytes_in_memory
+        examples = config.data.examples("train", for_training=True)
+        alone = pipeline_alone(examples, config, 10 * options.steps)
+        rows.append((way, alone, *training(examples, config, options.steps, way)))
+    shape = "x".join(map(str, config.data.image_shape))
     print(f"\n| {options.config}, {shape}, batch {options.batch_size} | pipeline alone | training | waiting for data |")
     print("|---|---|---|---|")
     for way, alone, rate, share in rows:

@@ -20,11 +20,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from experiments import command_line
 from experiments.bench.timing import medians_in_turns
 from experiments.errors import UserError
-from nvpjax import real_nvp
+from nvpjax import PixelLikelihood, RealNVP
 from nvpjax.parallel import AXIS, parallel_train_step, replicate, shard
 from nvpjax.training import TrainState, create_train_state, make_train_step
 
 Run = Callable[[], object]
+Batch = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -42,24 +43,25 @@ class Arguments:
 
 
 def _model(options: Arguments, axis_name: str | None) -> tuple[Callable, TrainState]:
-    flow = real_nvp(channels=3, scales=2, features=options.features, blocks=1, axis_name=axis_name)
-    optimizer = optax.adam(1e-3)
-    x = np.full((2, options.size, options.size, 3), 0.5, np.float32)
-    train_state = jax.jit(lambda key: create_train_state(flow, optimizer, key, x))(jax.random.key(0))
-    return make_train_step(flow, optimizer, axis_name=axis_name), jax.device_get(train_state)
+    shape = (options.size, options.size, 3)
+    model = RealNVP(scales=2, features=options.features, blocks=1)
+    objective, optimizer = PixelLikelihood(model.build(shape, axis_name=axis_name)), optax.adam(1e-3)
+    blank = {"image": np.zeros((2, *shape), np.uint8)}
+    init = jax.jit(lambda key: create_train_state(objective, optimizer, key, blank))
+    return make_train_step(objective, optimizer, axis_name=axis_name), jax.device_get(init(jax.random.key(0)))
 
 
-def plain(options: Arguments, images: np.ndarray) -> Run:
+def plain(options: Arguments, batch: Batch) -> Run:
     step, train_state = _model(options, axis_name=None)
-    return _repeated(jax.jit(step, donate_argnums=0), jax.device_put(train_state), images)
+    return _repeated(jax.jit(step, donate_argnums=0), jax.device_put(train_state), batch)
 
 
-def by_pmap(options: Arguments, images: np.ndarray) -> Run:
+def by_pmap(options: Arguments, batch: Batch) -> Run:
     step, train_state = _model(options, AXIS)
-    return _repeated(parallel_train_step(step), replicate(train_state), shard(images, options.devices))
+    return _repeated(parallel_train_step(step), replicate(train_state), shard(batch, options.devices))
 
 
-def by_shard_map(options: Arguments, images: np.ndarray) -> Run:
+def by_shard_map(options: Arguments, batch: Batch) -> Run:
     step, train_state = _model(options, AXIS)
     mesh = Mesh(np.array(jax.devices()[: options.devices]), (AXIS,))
     everywhere, divided = PartitionSpec(), PartitionSpec(AXIS)
@@ -68,13 +70,13 @@ def by_shard_map(options: Arguments, images: np.ndarray) -> Run:
         step, mesh=mesh, in_specs=(everywhere, everywhere, divided), out_specs=everywhere, check_vma=False
     )
     train_state = jax.device_put(train_state, NamedSharding(mesh, everywhere))
-    return _repeated(jax.jit(mapped, donate_argnums=0), train_state, images)
+    return _repeated(jax.jit(mapped, donate_argnums=0), train_state, batch)
 
 
-def _repeated(step: Callable, train_state: TrainState, images: np.ndarray) -> Run:
+def _repeated(step: Callable, train_state: TrainState, batch: Batch) -> Run:
     def run() -> object:
         nonlocal train_state
-        train_state, metrics = step(train_state, jax.random.key(0), images)
+        train_state, metrics = step(train_state, jax.random.key(0), batch)
         return metrics
 
     return run
@@ -88,9 +90,10 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError("expected --devices and --repeats of at least 1, and a --batch-size that the devices divide")
     jax.config.update("jax_num_cpu_devices", options.devices)
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (options.batch_size, options.size, options.size, 3)).astype(np.uint8)
+    shape = (options.batch_size, options.size, options.size, 3)
+    batch = {"image": rng.integers(0, 256, shape).astype(np.uint8)}
     runs = {"plain jit": plain, "pmap": by_pmap, "shard_map": by_shard_map}
-    runs = {name: build(options, images) for name, build in runs.items()}
+    runs = {name: build(options, batch) for name, build in runs.items()}
     medians = medians_in_turns(runs, options.repeats, "steps")
     print(
         f"\n| step on {options.devices} x {jax.devices()[0].device_kind} | median, ms | of plain jit |\n|---|---|---|"

@@ -1,9 +1,9 @@
-"""What networks in bfloat16 do to a trained model: bits/dim, and how far its inverse is off, tail included.
+"""What networks in bfloat16 do to a trained model: its score, and how far its inverse is off, tail included.
 
-Usage: python -m experiments.bench.precision RUN_DIR [--split train] [--images 1024]
+Usage: python -m experiments.bench.precision RUN_DIR [--split train] [--examples 1024]
 
 The parameters of one run are evaluated with networks in float32 and in bfloat16. Errors are
-max |x − f⁻¹(f(x))| over an image, in units of the pixel range.
+max |x − f⁻¹(f(x))| over an example; of images, in units of the pixel range.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import tyro
 from rich.progress import track
 
 from experiments import command_line
-from experiments.data.images import load_images, with_data_dir
+from experiments.config import with_data_dir
+from experiments.data.data import batch_of
 from experiments.errors import UserError
 from experiments.runs.build import build_flow
 from experiments.runs.evaluation import NOISE_SEED
@@ -33,11 +34,11 @@ class Arguments:
     run_dir: tyro.conf.Positional[Path]
     """Directory that train wrote."""
     split: Literal["test", "validation", "train"] = "train"
-    """Images to evaluate on. A tail wants many."""
-    images: int = 1024
+    """Examples to evaluate on. A tail wants many."""
+    examples: int = 1024
     """The first so many of them."""
     batch_size: int = 64
-    """Images at a time."""
+    """Examples at a time."""
     data_dir: Path | None = None
     """Where prepared data sets lie; as in training by default."""
 
@@ -46,25 +47,29 @@ def main(arguments: Sequence[str]) -> None:
     options = command_line.parse(
         lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.bench.precision", description=__doc__)
     )
-    if min(options.images, options.batch_size) < 1:
-        raise UserError(f"expected --images and --batch-size >= 1, got {options.images} and {options.batch_size}")
+    if min(options.examples, options.batch_size) < 1:
+        got = f"{options.examples} and {options.batch_size}"
+        raise UserError(f"expected --examples and --batch-size >= 1, got {got}")
     config, step, train_state = restore_run(options.run_dir, "best")
-    images = load_images(with_data_dir(config, options.data_dir), options.split)
-    chosen = range(min(options.images, len(images)))
+    data = with_data_dir(config, options.data_dir).data
+    examples = data.examples(options.split)
+    chosen = range(min(options.examples, len(examples)))
     batches = [chosen[first : first + options.batch_size] for first in chosen[:: options.batch_size]]
     key = jax.random.key(NOISE_SEED)
-    print("| networks in | bits/dim | error: median | 90 % | 99 % | 99.9 % | worst |\n|---|---|---|---|---|---|---|")
+    print(f"| networks in | {data.said_unit} | error: median | 90 % | 99 % | 99.9 % | worst |")
+    print("|---|---|---|---|---|---|---|")
     for precision, dtype in {"float32": None, "bfloat16": jnp.bfloat16}.items():
         flow = build_flow(config, axis_name=None, network_dtype=dtype)
-        programs = [jax.jit(make(flow, levels=config.levels)) for make in (make_eval_step, make_round_trip)]
-        bits, errors = [], []
-        for batch in track(batches, precision, transient=True):
-            stacked, indices = np.stack([images[index] for index in batch]), jnp.array(batch)
-            for program, values in zip(programs, (bits, errors), strict=True):
-                values.extend(program(train_state.params, train_state.state, key, stacked, indices).tolist())
+        objective = data.objective(flow, labels=config.classes > 0)
+        programs = [jax.jit(make(objective)) for make in (make_eval_step, make_round_trip)]
+        nats, errors = [], []
+        for indices in track(batches, precision, transient=True):
+            batch = {**batch_of(examples, indices), "index": np.array(indices)}
+            for program, values in zip(programs, (nats, errors), strict=True):
+                values.extend(program(*train_state.evaluated, key, batch).tolist())
         quantiles = " | ".join(f"{value:.1e}" for value in np.quantile(errors, [0.5, 0.9, 0.99, 0.999, 1]))
-        print(f"| {precision} | {np.mean(bits):.4f} | {quantiles} |", flush=True)
-    which = f"{len(chosen)} images of {options.split}, step {step} of {options.run_dir}"
+        print(f"| {precision} | {np.mean(nats) / data.nats_per_unit:.4f} | {quantiles} |", flush=True)
+    which = f"{len(chosen)} examples of {options.split}, step {step} of {options.run_dir}"
     print(f"{config.name}: {which}, jax {jax.__version__}")
 
 

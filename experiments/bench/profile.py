@@ -24,7 +24,9 @@ import jax.numpy as jnp
 import tyro
 
 from experiments import command_line
-from experiments.bench.image import Model, matrix_product
+from experiments.bench.batches import random_batch
+from experiments.bench.image import Sizes
+from experiments.bench.programs import matrix_product
 from experiments.bench.timing import compiled_anew, medians_in_turns
 from experiments.errors import UserError
 from experiments.runs.build import build_train_state, build_train_step
@@ -33,7 +35,7 @@ SIZES = {"pred": 1, "u8": 1, "s8": 1, "bf16": 2, "f16": 2, "f32": 4, "s32": 4, "
 
 
 @dataclass(frozen=True)
-class Arguments(Model):
+class Arguments(Sizes):
     parts: int = 5
     """How many of the largest parts."""
     steps: int = 5
@@ -125,8 +127,9 @@ def main(arguments: Sequence[str]) -> None:
     )
     if jax.default_backend() != "cpu":
         raise UserError("the profiler names instructions on the CPU only: start with JAX_PLATFORMS=cpu")
-    config, batch = options.config_and_images()
-    held, key = build_train_state(config), jax.random.key(1)
+    config, key = options.config(), jax.random.key(1)
+    batch = random_batch(config)
+    held = build_train_state(config, batch, axis_name=None)
     compiled, _ = compiled_anew(build_train_step(config, axis_name=None), held, key, batch, donate_argnums=0)
     held, _ = jax.block_until_ready(compiled(held, key, batch))
     with tempfile.TemporaryDirectory() as directory:

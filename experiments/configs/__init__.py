@@ -1,11 +1,11 @@
-"""One file a config: a data set, the model for it, and how it is trained. Add a file, and its name is a command."""
+"""One file a config: data, the model for them, and how it is trained. Add a file, and its name is a command."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
 
-from experiments.runs.config import Config
+from experiments.config import Config
 
 
 def all_configs() -> dict[str, tuple[str, Config]]:

@@ -7,18 +7,24 @@ Rows 40:188 and columns 15:163 are cut out (148x148) and resized to 64x64 with a
 are mirrored at random.
 """
 
-from experiments.runs.config import Config
+from experiments.config import Config
+from experiments.data import ImageData
+from nvpjax import RealNVP
 
 CONFIG = Config(
     name="celeba",
-    dataset="celeb_a",
-    image_shape=(64, 64, 3),
-    crop=(40, 188, 15, 163),
-    resize=64,
+    data=ImageData(
+        dataset="celeb_a",
+        image_shape=(64, 64, 3),
+        crop=(40, 188, 15, 163),
+        resize=64,
+        horizontal_flips=True,
+    ),
+    model=RealNVP(
+        scales=5,
+        features=32,
+        blocks=2,
+    ),
     published=3.02,
     published_by="Real NVP, table 1",
-    horizontal_flips=True,
-    scales=5,
-    features=32,
-    blocks=2,
 )

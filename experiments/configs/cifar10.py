@@ -7,16 +7,23 @@ Training images are mirrored at random. The paper's running averages in training
 authors' program leaves them off.
 """
 
-from experiments.runs.config import Config
+from experiments.config import Config
+from experiments.data import ImageData
+from nvpjax import RealNVP
 
 CONFIG = Config(
     name="cifar10",
-    dataset="cifar10",
-    image_shape=(32, 32, 3),
+    data=ImageData(
+        dataset="cifar10",
+        image_shape=(32, 32, 3),
+        classes=10,
+        horizontal_flips=True,
+    ),
+    model=RealNVP(
+        scales=2,
+        features=64,
+        blocks=8,
+    ),
     published=3.49,
     published_by="Real NVP, table 1",
-    horizontal_flips=True,
-    scales=2,
-    features=64,
-    blocks=8,
 )

@@ -3,23 +3,32 @@
 Command: python -m experiments.train digits  (or: make train)
 """
 
-from experiments.runs.config import Config
+from experiments.config import Config, Training
+from experiments.data import ImageData
+from nvpjax import RealNVP
 
 CONFIG = Config(
     name="digits",
-    dataset="digits",
-    image_shape=(8, 8, 1),
-    levels=17,
-    validation_percent=10,
-    shifts=1,
-    alpha=0.01,
-    scales=2,
-    features=16,
-    blocks=2,
-    batch_size=64,
-    steps=1200,
-    learning_rate=1e-3,
-    final_learning_rate=1e-5,
-    warmup_steps=50,
-    eval_every=150,
+    data=ImageData(
+        dataset="digits",
+        image_shape=(8, 8, 1),
+        levels=17,
+        classes=10,
+        validation_percent=10,
+        shifts=1,
+    ),
+    model=RealNVP(
+        alpha=0.01,
+        scales=2,
+        features=16,
+        blocks=2,
+    ),
+    training=Training(
+        batch_size=64,
+        steps=1200,
+        learning_rate=1e-3,
+        final_learning_rate=1e-5,
+        warmup_steps=50,
+        eval_every=150,
+    ),
 )

@@ -8,16 +8,22 @@ config is for who still has it. Numbers on the set that can be had today, imagen
 comparison: its images are anti-aliased. The test images are that set's validation split.
 """
 
-from experiments.runs.config import Config
+from experiments.config import Config
+from experiments.data import ImageData
+from nvpjax import RealNVP
 
 CONFIG = Config(
     name="imagenet32",
-    dataset="downsampled_imagenet/32x32",
-    image_shape=(32, 32, 3),
-    test_split="validation",
+    data=ImageData(
+        dataset="downsampled_imagenet/32x32",
+        image_shape=(32, 32, 3),
+        test_split="validation",
+    ),
+    model=RealNVP(
+        scales=4,
+        features=32,
+        blocks=4,
+    ),
     published=4.28,
     published_by="Real NVP, table 1",
-    scales=4,
-    features=32,
-    blocks=4,
 )

@@ -7,14 +7,20 @@ variant of ImageNet*, 2017), are smoother than those of the paper and score lowe
 Reads ``imagenet_resized/32x32``. The test images are that set's validation split.
 """
 
-from experiments.runs.config import Config
+from experiments.config import Config
+from experiments.data import ImageData
+from nvpjax import RealNVP
 
 CONFIG = Config(
     name="imagenet32_resized",
-    dataset="imagenet_resized/32x32",
-    image_shape=(32, 32, 3),
-    test_split="validation",
-    scales=4,
-    features=32,
-    blocks=4,
+    data=ImageData(
+        dataset="imagenet_resized/32x32",
+        image_shape=(32, 32, 3),
+        test_split="validation",
+    ),
+    model=RealNVP(
+        scales=4,
+        features=32,
+        blocks=4,
+    ),
 )

@@ -8,16 +8,22 @@ config is for who still has it. Numbers on the set that can be had today, imagen
 comparison: its images are anti-aliased. The test images are that set's validation split.
 """
 
-from experiments.runs.config import Config
+from experiments.config import Config
+from experiments.data import ImageData
+from nvpjax import RealNVP
 
 CONFIG = Config(
     name="imagenet64",
-    dataset="downsampled_imagenet/64x64",
-    image_shape=(64, 64, 3),
-    test_split="validation",
+    data=ImageData(
+        dataset="downsampled_imagenet/64x64",
+        image_shape=(64, 64, 3),
+        test_split="validation",
+    ),
+    model=RealNVP(
+        scales=5,
+        features=32,
+        blocks=2,
+    ),
     published=3.98,
     published_by="Real NVP, table 1",
-    scales=5,
-    features=32,
-    blocks=2,
 )

@@ -7,14 +7,20 @@ variant of ImageNet*, 2017), are smoother than those of the paper and score lowe
 Reads ``imagenet_resized/64x64``. The test images are that set's validation split.
 """
 
-from experiments.runs.config import Config
+from experiments.config import Config
+from experiments.data import ImageData
+from nvpjax import RealNVP
 
 CONFIG = Config(
     name="imagenet64_resized",
-    dataset="imagenet_resized/64x64",
-    image_shape=(64, 64, 3),
-    test_split="validation",
-    scales=5,
-    features=32,
-    blocks=2,
+    data=ImageData(
+        dataset="imagenet_resized/64x64",
+        image_shape=(64, 64, 3),
+        test_split="validation",
+    ),
+    model=RealNVP(
+        scales=5,
+        features=32,
+        blocks=2,
+    ),
 )

@@ -8,18 +8,24 @@ random; for evaluation the middle is taken, so that the number does not depend o
 validation split, 300 images.
 """
 
-from experiments.runs.config import Config
+from experiments.config import Config
+from experiments.data import ImageData
+from nvpjax import RealNVP
 
 CONFIG = Config(
     name="lsun_church",
-    dataset="lsun/church_outdoor",
-    image_shape=(64, 64, 3),
-    resize=96,
-    test_split="validation",
+    data=ImageData(
+        dataset="lsun/church_outdoor",
+        image_shape=(64, 64, 3),
+        resize=96,
+        test_split="validation",
+        horizontal_flips=True,
+    ),
+    model=RealNVP(
+        scales=5,
+        features=32,
+        blocks=2,
+    ),
     published=3.08,
     published_by="Real NVP, table 1",
-    horizontal_flips=True,
-    scales=5,
-    features=32,
-    blocks=2,
 )

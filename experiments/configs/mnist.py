@@ -7,16 +7,23 @@ table 2). The published MNIST figures of this line of work use a logit constant 
 the black background cannot be modelled cheaply. mnist_fast is the same data with a model for two cores.
 """
 
-from experiments.runs.config import Config
+from experiments.config import Config
+from experiments.data import ImageData
+from nvpjax import RealNVP
 
 CONFIG = Config(
     name="mnist",
-    dataset="mnist",
-    image_shape=(28, 28, 1),
+    data=ImageData(
+        dataset="mnist",
+        image_shape=(28, 28, 1),
+        classes=10,
+    ),
+    model=RealNVP(
+        alpha=1e-6,
+        scales=3,
+        features=32,
+        blocks=4,
+    ),
     published=1.06,
     published_by="FFJORD, table 2",
-    alpha=1e-6,
-    scales=3,
-    features=32,
-    blocks=4,
 )

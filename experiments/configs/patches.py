@@ -6,20 +6,28 @@ Not a benchmark: 2,300 overlapping patches of two photographs. It is here to see
 stable, on two cores. Validation and test images share no pixel with training images.
 """
 
-from experiments.runs.config import Config
+from experiments.config import Config, Training
+from experiments.data import ImageData
+from nvpjax import RealNVP
 
 CONFIG = Config(
     name="patches",
-    dataset="patches",
-    image_shape=(32, 32, 3),
-    validation_percent=3,
-    horizontal_flips=True,
-    scales=3,
-    features=12,
-    blocks=1,
-    batch_size=32,
-    steps=3000,
-    final_learning_rate=1e-5,
-    warmup_steps=100,
-    eval_every=200,
+    data=ImageData(
+        dataset="patches",
+        image_shape=(32, 32, 3),
+        validation_percent=3,
+        horizontal_flips=True,
+    ),
+    model=RealNVP(
+        scales=3,
+        features=12,
+        blocks=1,
+    ),
+    training=Training(
+        batch_size=32,
+        steps=3000,
+        final_learning_rate=1e-5,
+        warmup_steps=100,
+        eval_every=200,
+    ),
 )

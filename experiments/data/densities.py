@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.datasets import make_circles, make_moons, make_swiss_roll
 
 
-class Density(NamedTuple):
+class DensityOfThePlane(NamedTuple):
     """``sample(rng, number)`` gives points ``(number, 2)``; ``entropy`` in nats, where it is known in closed form."""
 
     sample: Callable[[np.random.Generator, int], np.ndarray]
@@ -76,12 +76,12 @@ def _seed(rng: np.random.Generator) -> int:
 
 
 DENSITIES = {
-    "moons": Density(moons),
-    "circles": Density(circles),
-    "swiss_roll": Density(swiss_roll),
-    "checkerboard": Density(checkerboard, math.log(32)),
-    "two_spirals": Density(two_spirals),
-    "eight_gaussians": Density(eight_gaussians),
-    "pinwheel": Density(pinwheel),
-    "banana": Density(banana, math.log(2 * math.pi * math.e) + math.log(2)),
+    "moons": DensityOfThePlane(moons),
+    "circles": DensityOfThePlane(circles),
+    "swiss_roll": DensityOfThePlane(swiss_roll),
+    "checkerboard": DensityOfThePlane(checkerboard, math.log(32)),
+    "two_spirals": DensityOfThePlane(two_spirals),
+    "eight_gaussians": DensityOfThePlane(eight_gaussians),
+    "pinwheel": DensityOfThePlane(pinwheel),
+    "banana": DensityOfThePlane(banana, math.log(2 * math.pi * math.e) + math.log(2)),
 }

@@ -34,10 +34,10 @@ from nvpjax.chain import Chain
 class Halves:
     """A conditioner for two entries: (t, r) as linear functions of the entry that passes."""
 
-    def init(self, key, x, context=None):
-        return {"weight": jax.random.normal(key, (x.shape[-1], 2))}, ()
+    def init(self, key, x, context=None, *, outputs):
+        return {"weight": jax.random.normal(key, (x.shape[-1], outputs))}, ()
 
-    def apply(self, params, state, x, context=None, *, train=False):
+    def apply(self, params, state, x, context=None, *, outputs, train=False):
         return jnp.tanh(x @ params["weight"].astype(x.dtype)), state
 
 

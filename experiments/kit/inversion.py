@@ -32,7 +32,7 @@ import tyro
 
 from nvpjax import ActNorm, Additive, Chain, ChannelMask, Coupling, PaperAffine, Repeat, TanhBound
 from nvpjax.bijector import Bijector, StatelessBijector
-from nvpjax.nets import MLP, FlaxConditioner
+from nvpjax.nets import MLP
 from nvpjax.testing.adapters import from_distrax, from_flowjax
 
 HALF, WIDTH = 4, 16
@@ -103,8 +103,8 @@ def flowjax_pair(pair):
 def nvpjax_chain(weights, x, transform=PaperAffine(), normalized=False):  # noqa: B008
     """Give the chain, its params and its state; ``ActNorm`` is measured on x, layer by layer."""
     outputs = HALF * transform.parameters_per_element  # (t, r); an additive coupling takes the first half
-    conditioner = FlaxConditioner(MLP(hidden=(WIDTH,), outputs=outputs, activation=jnp.tanh))
-    couplings = [Coupling(ChannelMask(passes), transform, conditioner) for passes in ("first", "second")]
+    network = MLP(hidden=(WIDTH,), activation=jnp.tanh)
+    couplings = [Coupling(ChannelMask(passes), transform, network) for passes in ("first", "second")]
     layers = [bijector for coupling in couplings for bijector in (coupling, *[ActNorm()] * normalized)]
 
     def start(x, pair):
@@ -112,9 +112,9 @@ def nvpjax_chain(weights, x, transform=PaperAffine(), normalized=False):  # noqa
         for place, bijector in enumerate(layers):
             W1, b1, W2, b2 = (array[place // (1 + normalized)] for array in pair)
             dense = {"kernel": W1, "bias": b1}, {"kernel": W2[:, :outputs], "bias": b2[:outputs]}
-            network = {f"Dense_{k}": dense[k] for k in (0, 1)}
+            of_network = {f"Dense_{k}": dense[k] for k in (0, 1)}
             actnorm = isinstance(bijector, ActNorm)
-            mine = {"transform": transform.init(jax.random.key(0)), "conditioner": network}
+            mine = {"transform": transform.init(jax.random.key(0)), "conditioner": of_network}
             params.append(bijector.init(jax.random.key(0), x)[0] if actnorm else mine)
             x = bijector.forward(params[-1], {}, x)[0]
         return x, tuple(params)

@@ -9,17 +9,16 @@ parameters, and prints the largest distance of a run.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
 from experiments import command_line
+from experiments.config import with_data_dir
 from experiments.configs import all_configs
-from experiments.data.images import with_data_dir
 from experiments.errors import UserError
 from experiments.runs.metrics import read_metrics
 from experiments.train import train
@@ -51,13 +50,15 @@ def main(arguments: Sequence[str]) -> None:
     rows = []
     for name in options.configs:
         for rate in options.learning_rates:
-            config = dataclasses.replace(
-                with_data_dir(all_configs()[name][1], options.data_dir),
+            config = with_data_dir(all_configs()[name][1], options.data_dir)
+            training = replace(
+                config.training,
                 learning_rate=rate,
                 final_learning_rate=rate,
                 steps=options.steps,
                 eval_every=options.eval_every,
             )
+            config = replace(config, training=training)
             run_dir = options.out / f"{name}_{rate:g}"
             if run_dir.exists():
                 raise UserError(f"{run_dir} exists: move it away, or choose another --out")

@@ -1,4 +1,4 @@
-"""From a config to the objects of the library: the flow, its optimiser, its steps."""
+"""From a config to the objects of the library: the objective, its optimiser, its steps."""
 
 from __future__ import annotations
 
@@ -7,83 +7,102 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from experiments.runs.config import Config
-from nvpjax import Checkpointed, Flow, Reversible, real_nvp
-from nvpjax.objectives import sum_of_squares
-from nvpjax.parallel import AXIS
-from nvpjax.reversible import ERROR
+from experiments.config import Config
+from nvpjax import Checkpointed, Flow, Reversible
+from nvpjax.objectives import Objective
+from nvpjax.parallel import AXIS, parallel_init, shard, unreplicate
+from nvpjax.places import ERROR
 from nvpjax.training import TrainState, create_train_state, make_measure_step, make_train_step
 
 
-def build_flow(config: Config, axis_name: str | None = AXIS, **options: Any) -> Flow:
-    """The model; ``options`` are those of ``real_nvp`` that a config does not tell."""
-    return real_nvp(
-        channels=config.image_shape[-1],
-        scales=config.scales,
-        features=config.features,
-        blocks=config.blocks,
-        alpha=config.alpha,
-        learned_prior=config.learned_prior,
-        lag=config.lag,
-        axis_name=axis_name,
-        **options,
-    )
+def build_flow(config: Config, axis_name: str | None = AXIS, **how: Any) -> Flow:
+    """The model; ``how`` it is computed are the options of its ``build``."""
+    return config.model.build(config.data.event_shape, axis_name=axis_name, **how)
+
+
+def build_objective(config: Config, axis_name: str | None = AXIS) -> Objective:
+    """What evaluation and sampling use, and what training means, however it computes it."""
+    return config.data.objective(build_flow(config, axis_name), labels=config.classes > 0)
 
 
 def build_optimizer(config: Config) -> optax.GradientTransformation:
-    """Adam as in the paper's sec. 4.1, with a warm-up and a cosine where the config asks for them."""
+    """Adam as in the paper's sec. 4.1, with a warm-up and a cosine where the config asks for them.
+
+    Optax adds ε after the bias correction, the authors' program (TensorFlow's Adam) before it: the first steps differ
+    by that.
+    """
+    training = config.training
     cosine = optax.cosine_decay_schedule(
-        config.learning_rate,
-        decay_steps=max(1, config.steps - config.warmup_steps),
-        alpha=config.final_learning_rate / config.learning_rate,
+        training.learning_rate,
+        decay_steps=max(1, training.steps - training.warmup_steps),
+        alpha=training.final_learning_rate / training.learning_rate,
     )
-    warmup = optax.linear_schedule(0.0, config.learning_rate, max(1, config.warmup_steps))
-    schedule = optax.join_schedules([warmup, cosine], [config.warmup_steps])
+    warmup = optax.linear_schedule(0.0, training.learning_rate, max(1, training.warmup_steps))
+    schedule = optax.join_schedules([warmup, cosine], [training.warmup_steps])
     return optax.chain(
-        optax.clip_by_global_norm(config.gradient_clip),
-        optax.adamw(schedule, b1=0.9, b2=0.999, eps=1e-8, weight_decay=config.weight_decay),
+        optax.clip_by_global_norm(training.gradient_clip),
+        optax.adamw(schedule, b1=0.9, b2=0.999, eps=1e-8, weight_decay=training.weight_decay),
     )
 
 
 def build_train_step(config: Config, axis_name: str | None = AXIS, *, scan: bool | None = None) -> Callable:
+    training = config.training
+    network_dtype = jnp.bfloat16 if training.precision == "bfloat16" else None
+    flow = build_flow(config, axis_name, scan=scan, network_dtype=network_dtype)
+
+    def objective_of(bijector) -> Objective:
+        return config.data.objective(Flow(bijector, flow.base), labels=config.classes > 0)
+
     def penalty(params):
-        return config.scale_penalty * sum_of_squares(params, names=("scale",))
+        return training.scale_penalty * config.model.penalty(flow, objective.flow_params(params))
 
-    network_dtype = jnp.bfloat16 if config.precision == "bfloat16" else None
-    flow, optimizer = build_flow(config, axis_name, scan=scan, network_dtype=network_dtype), build_optimizer(config)
-    options = {"levels": config.levels, "penalty": penalty, "axis_name": axis_name}
-    match config.memory:
+    options = {"penalty": penalty, "average_decay": training.average_decay or None, "axis_name": axis_name}
+    optimizer, objective = build_optimizer(config), objective_of(flow.bijector)
+    match training.memory:
         case "checkpointed":
-            flow = Flow(Checkpointed(flow.bijector), flow.base)
+            objective = objective_of(Checkpointed(flow.bijector))
         case "reversible":
-            flow = Flow(Reversible(flow.bijector, bound=config.reconstruction_bound), flow.base)
-            return _with_plain_state(make_train_step(flow, optimizer, **options))
-    return make_train_step(flow, optimizer, **options)
+            objective = objective_of(Reversible(flow.bijector, bound=training.reconstruction_bound))
+            return _with_plain_state(objective, make_train_step(objective, optimizer, **options))
+    return make_train_step(objective, optimizer, **options)
 
 
-def _with_plain_state(reversible_step: Callable) -> Callable:
+def _with_plain_state(objective: Objective, reversible_step: Callable) -> Callable:
     """The step of a ``Reversible`` on a train state of the plain flow: a run may change from one to the other."""
 
-    def step(train_state: TrainState, key, images):
-        state = {"bijector": train_state.state, ERROR: jnp.float32(0)}
-        train_state, metrics = reversible_step(train_state._replace(state=state), key, images)
-        return train_state._replace(state=train_state.state["bijector"]), metrics
+    def step(train_state: TrainState, key, batch):
+        plain = objective.flow_state(train_state.state)
+        wrapped = {**plain, "bijector": {"bijector": plain["bijector"], ERROR: jnp.float32(0)}}
+        state = objective.with_flow_state(train_state.state, wrapped)
+        train_state, metrics = reversible_step(train_state._replace(state=state), key, batch)
+        wrapped = objective.flow_state(train_state.state)
+        plain = {**wrapped, "bijector": wrapped["bijector"]["bijector"]}
+        return train_state._replace(state=objective.with_flow_state(train_state.state, plain)), metrics
 
     return step
 
 
 def build_measure_step(config: Config) -> Callable:
-    return make_measure_step(build_flow(config), levels=config.levels, axis_name=AXIS)
+    return make_measure_step(build_objective(config), axis_name=AXIS)
 
 
-def build_train_state(config: Config) -> TrainState:
-    flow, optimizer, key = build_flow(config), build_optimizer(config), jax.random.key(config.seed)
-    x = jnp.full((2, *config.image_shape), 0.5)  # its shape only: nothing in real_nvp measures in init
-    return jax.jit(lambda key: create_train_state(flow, optimizer, key, x))(key)
+def build_train_state(config: Config, batch: dict[str, np.ndarray], axis_name: str | None = AXIS) -> TrainState:
+    """Initialise from a batch of the first step, since some flows measure it; by all devices together."""
+    init, key = _init(config, axis_name), jax.random.key(config.training.seed)
+    if axis_name is None:
+        return jax.jit(init)(key, batch)
+    return unreplicate(parallel_init(init)(key, shard(batch, jax.local_device_count())))
 
 
 def train_state_like(config: Config) -> TrainState:
     """The shapes and dtypes of a config's train state, for restoring one: nothing is computed."""
-    return jax.eval_shape(lambda: build_train_state(config))
+    return jax.eval_shape(_init(config, None), jax.random.key(0), config.data.blank_batch(2))
+
+
+def _init(config: Config, axis_name: str | None) -> Callable:
+    objective, optimizer = build_objective(config, axis_name), build_optimizer(config)
+    averages = config.training.average_decay > 0
+    return lambda key, batch: create_train_state(objective, optimizer, key, batch, averages=averages)

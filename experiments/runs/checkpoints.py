@@ -18,7 +18,7 @@ from orbax.checkpoint import checkpoint_managers
 from experiments.errors import UserError, first_line
 from experiments.machine import heap, pod
 
-FORMAT = 4
+FORMAT = 5
 """Of what is inside a checkpoint. Raise it with every change that an older program could not read."""
 REPLACED = "replaced"
 """Under a run directory: a checkpoint while another one of the same step is being written."""
@@ -35,8 +35,8 @@ class Damaged(UserError):
 class Position(NamedTuple):
     """Where a run stands beside its train state: with that it is all that the next step depends on."""
 
-    next_image: int
-    """Number in the stream of training images, which goes on over epochs."""
+    next_example: int
+    """Number in the stream of training examples, which goes on over epochs."""
     key: list[int]
     """The data of the run's random key."""
     evaluated: bool
@@ -62,7 +62,7 @@ class Checkpoints:
         self._check_scores(going_on)
 
         def score(metrics):
-            return metrics["bits_per_dim"]
+            return metrics["score"]
 
         # Not best_fn with max_to_keep: that deletes the newest checkpoint, and a resumed run would start further back.
         policy = checkpoint_managers.AnyPreservationPolicy(
@@ -106,22 +106,23 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def best_step(self) -> int | None:
-        """The step with the lowest validation bits/dim; None where none was evaluated."""
+        """The step with the lowest score; None where none was evaluated."""
         ranked = self._ranked()
         return ranked[0] if ranked else None
 
     def was_evaluated(self, step: int) -> bool:
         return step in self._ranked()
 
-    def save(self, step: int, tree: Any, position: Position, bits_per_dim: float | None) -> None:
+    def save(self, step: int, tree: Any, position: Position, score: float | None) -> None:
         """Write ``tree``, arrays in host memory, in the background.
 
-        ``bits_per_dim`` on validation images ranks it; None, or a number that is not finite, never is the best.
+        ``score``, the lower the better, on validation examples ranks it; None, or a number that is not finite, never
+        is the best.
         """
-        score = bits_per_dim if bits_per_dim is not None and np.isfinite(bits_per_dim) else None
-        contents = _sealed({"format": FORMAT, **position._asdict(), "bits_per_dim": score})
+        score = score if score is not None and np.isfinite(score) else None
+        contents = _sealed({"format": FORMAT, **position._asdict(), "score": score})
         items = ocp.args.Composite(train_state=ocp.args.StandardSave(tree), contents=ocp.args.JsonSave(contents))
-        metrics = {"bits_per_dim": float("inf") if score is None else score}
+        metrics = {"score": float("inf") if score is None else score}
         again = step in self._manager.all_steps()  # written by a signal, before the evaluation of this step
         try:
             if again:
@@ -176,7 +177,7 @@ class Checkpoints:
         scores = {}
         for step in self.steps():
             with contextlib.suppress(UserError):
-                scores[step] = self._contents(step)["bits_per_dim"]
+                scores[step] = self._contents(step)["score"]
         return sorted((step for step, score in scores.items() if score is not None), key=scores.get)
 
     def _move_aside(self, error: Damaged, instead: int) -> None:
@@ -214,9 +215,11 @@ class Checkpoints:
         for path in self._directory.glob("*"):
             if path.name.isascii() and path.name.isdecimal() and (path / "train_state").exists():
                 try:
-                    float(json.loads((path / "metrics" / "metrics").read_bytes())["bits_per_dim"])
+                    float(json.loads((path / "metrics" / "metrics").read_bytes())["score"])
                     good.append(int(path.name))
                 except (OSError, ValueError, TypeError, KeyError) as error:
+                    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # older ones had another name
+                        _expect_format(path, json.loads((path / "contents" / "metadata").read_bytes())["format"])
                     damaged.append(Damaged(int(path.name), f"its score: {first_line(error)}"))
         if damaged and not (going_on and good):
             raise UserError(f"{damaged[0]} under {self._run_dir}: move it away")
@@ -231,11 +234,7 @@ class Checkpoints:
             raise Damaged(step, first_line(error)) from None
         if not sealed and ("checksum" in contents or format_there == FORMAT):
             raise Damaged(step, "the checksum of its contents is another")
-        if format_there != FORMAT:
-            raise UserError(
-                f"checkpoint {self._directory / str(step)} has format {format_there}, this program reads {FORMAT}: use "
-                "the version that wrote it, or start anew with another --run-dir"
-            )
+        _expect_format(self._directory / str(step), format_there)
         return contents
 
     def _restore(self, step: int, like: Any) -> tuple[Any, Position]:
@@ -268,6 +267,14 @@ class Checkpoints:
         return UserError(
             f"checkpoint under {self._directory} could not be written ({first_line(error)}); {kept}: make room there "
             "and start with the same command"
+        )
+
+
+def _expect_format(path: Path, format_there: Any) -> None:
+    if format_there != FORMAT:
+        raise UserError(
+            f"checkpoint {path} has format {format_there}, this program reads {FORMAT}: use the version that wrote it, "
+            "or start anew with another --run-dir"
         )
 
 

@@ -1,4 +1,4 @@
-"""Bits/dim, round-trip error and train/eval gap of a flow on images, each image once."""
+"""What a run scores on examples, each once: in the unit of its data, with round-trip error and train/eval gap."""
 
 from __future__ import annotations
 
@@ -9,96 +9,98 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from experiments.config import Config
+from experiments.data.data import Data, Example, batch_of
 from experiments.errors import UserError
 from experiments.machine import pod
-from experiments.runs.build import build_flow
-from experiments.runs.config import Config
+from experiments.runs.build import build_objective
 from nvpjax.objectives import importance_weighted
 from nvpjax.parallel import parallel_eval_step, shard, unreplicate
-from nvpjax.training import TrainState, make_eval_step, make_round_trip, make_train_mode_bits
+from nvpjax.training import TrainState, make_eval_step, make_round_trip
 
 NOISE_SEED = 2_718
-"""Of the dequantisation noise in evaluation: the same for every run, so that numbers compare."""
+"""Of the noise in evaluation: the same for every run, so that numbers compare."""
 
 
 class Evaluators(NamedTuple):
-    """Functions ``(params, state, key, images, indices) -> (devices, images per device)`` on all local devices."""
+    """Functions ``(params, state, key, batch) -> (devices, examples per device)`` on all local devices."""
 
-    bits: Callable
+    nats: Callable
     round_trip: Callable
     train_mode: Callable
 
 
 def make_evaluators(config: Config) -> Evaluators:
-    flow = build_flow(config)
-    made = (make(flow, levels=config.levels) for make in (make_eval_step, make_round_trip, make_train_mode_bits))
+    objective = build_objective(config)
+    made = (make_eval_step(objective), make_round_trip(objective), make_eval_step(objective, train=True))
     return Evaluators(*map(parallel_eval_step, made))
 
 
 def measure_anew(
-    measure_step: Callable, train_state: TrainState, key: jax.Array, batches: Iterable[np.ndarray]
-) -> tuple[TrainState, float]:
-    """The train state with averages that belong to its parameters, and bits/dim of ``batches`` in training mode.
+    measure_step: Callable, params, state, key: jax.Array, batches: Iterable[Example]
+) -> tuple[object, float]:
+    """A state with averages that belong to ``params``, and the mean nats of ``batches`` in training mode.
 
-    See ``make_measure_step``. Without batches nothing changes, and bits/dim are NaN.
+    See ``make_measure_step``. Without batches nothing changes, and the nats are NaN.
     """
-    state, bits = train_state.state, []
+    nats = []
     for number, batch in enumerate(batches):
         shards = shard(batch, jax.local_device_count())
-        state, measured = measure_step(train_state.params, state, jax.random.fold_in(key, number), shards)
-        bits.append(float(unreplicate(measured)))
-    return train_state._replace(state=state), math.fsum(bits) / len(bits) if bits else math.nan
+        state, measured = measure_step(params, state, jax.random.fold_in(key, number), shards)
+        nats.append(float(unreplicate(measured)))
+    return state, math.fsum(nats) / len(nats) if nats else math.nan
 
 
-def evaluate_images(
+def evaluate_examples(
     evaluators: Evaluators,
     train_state: TrainState,
-    images: Sequence[np.ndarray],
+    examples: Sequence[Example],
+    data: Data,
     batch_size: int,
     draws: int = 1,
     progress: Callable = lambda batches: batches,
 ) -> dict[str, float]:
-    """Evaluate replicated parameters on ``images``, each counted exactly once.
+    """Evaluate replicated parameters (their averages, where they are kept) on examples, each counted exactly once.
 
-    The noise of an image depends on its index and the number of the draw alone, and means are taken in float64 in the
-    order of the images: neither batch size nor devices change more than the rounding of an image's own number.
+    The noise of an example depends on its index and the number of the draw alone, and means are taken in float64 in the
+    order of the examples: neither batch size nor devices change more than the rounding of an example's own number.
 
-    Gives, over images: ``bits_per_dim``, the mean over draws, a bound; ``importance_weighted``, the draws put together
-    (``objectives.importance_weighted``); the standard errors of both; of max |x − f⁻¹(f(x))| over an image the median,
-    the 99.9th percentile and the worst (first draw); ``train_eval_gap``: bits/dim with the batch's own statistics minus
-    bits/dim with running averages, both on the first full batch (as many images as the devices divide evenly, where the
-    set is smaller).
+    Gives, over examples, in ``data``'s unit: under the unit's name the mean over draws, a bound;
+    ``importance_weighted``, the draws put together (``objectives.importance_weighted``); the standard errors of both;
+    ``train_eval_gap``: with the batch's own statistics minus with running averages, both on the first full batch (as
+    many examples as the devices divide evenly, where the set is smaller). And of max |x − f⁻¹(f(x))| over an example
+    the median, the 99.9th percentile and the worst (first draw).
     """
     local_devices = jax.local_device_count()
-    variables = (train_state.params, train_state.state)
+    variables = train_state.evaluated
     keys = [jax.random.fold_in(jax.random.key(NOISE_SEED), draw) for draw in range(draws)]
-    bits, errors = [], []
+    nats, errors = [], []
 
     def placed(indices):  # of a global batch, this process's rows, on its devices
         mine = indices[pod.rows(len(indices))]
-        return shard(np.stack([images[index] for index in mine]), local_devices), shard(mine, local_devices)
+        return shard({**batch_of(examples, mine), "index": mine}, local_devices)
 
-    def together(rows):  # of all batches and processes, in the order of the images
-        rows = pod.gather(np.array(rows, np.float32))  # (processes, batches, ..., devices, images a device)
+    def together(rows):  # of all batches and processes, in the order of the examples
+        rows = pod.gather(np.array(rows, np.float32))  # (processes, batches, ..., devices, examples a device)
         rows = np.moveaxis(rows.reshape(*rows.shape[:-2], -1), 0, -2)
         return np.array(rows.reshape(*rows.shape[:-2], -1), np.float64)  # (batches, ..., batch)
 
-    for start in progress(range(0, len(images), batch_size)):
-        batch = placed(np.arange(start, start + batch_size) % len(images))  # the last is filled up; dropped below
-        bits.append([evaluators.bits(*variables, key, *batch) for key in keys])
-        errors.append(evaluators.round_trip(*variables, keys[0], *batch))
-    bits = np.moveaxis(together(bits), 1, 0).reshape(draws, -1)[:, : len(images)]
-    errors = together(errors).reshape(-1)[: len(images)]
+    for start in progress(range(0, len(examples), batch_size)):
+        batch = placed(np.arange(start, start + batch_size) % len(examples))  # the last is filled up; dropped below
+        nats.append([evaluators.nats(*variables, key, batch) for key in keys])
+        errors.append(evaluators.round_trip(*variables, keys[0], batch))
+    nats = np.moveaxis(together(nats), 1, 0).reshape(draws, -1)[:, : len(examples)]
+    errors = together(errors).reshape(-1)[: len(examples)]
 
     devices = jax.device_count()
-    number = min(batch_size, len(images)) // devices * devices
+    number = min(batch_size, len(examples)) // devices * devices
     gap = math.nan
     if number >= 2 * devices:
-        with_batch = together(evaluators.train_mode(*variables, keys[0], *placed(np.arange(number))))
-        gap = float(np.mean(with_batch) - np.mean(bits[0, :number]))
-    mean, weighted = bits.mean(axis=0), importance_weighted(bits, dimensions=images[0].size)
+        with_batch = together(evaluators.train_mode(*variables, keys[0], placed(np.arange(number))))
+        gap = float(np.mean(with_batch) - np.mean(nats[0, :number])) / data.nats_per_unit
+    mean, weighted = nats.mean(axis=0) / data.nats_per_unit, importance_weighted(nats) / data.nats_per_unit
     return {
-        "bits_per_dim": float(np.mean(mean)),
+        data.unit: float(np.mean(mean)),
         "standard_error": _standard_error(mean),
         "importance_weighted": float(np.mean(weighted)),
         "importance_weighted_standard_error": _standard_error(weighted),
@@ -107,7 +109,7 @@ def evaluate_images(
         "round_trip_error_99.9": float(np.percentile(errors, 99.9)),
         "round_trip_error": float(np.max(errors)),
         "train_eval_gap": gap,
-        "images": len(errors),
+        "examples": len(errors),
     }
 
 

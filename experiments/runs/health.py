@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from experiments.config import Config
 from experiments.errors import UserError
-from experiments.runs.config import Config
 from experiments.runs.metrics import MetricsLog
 from nvpjax.parallel import unreplicate
-from nvpjax.reversible import ERROR
+from nvpjax.places import ERROR
 
 
 class Health:
@@ -19,12 +19,13 @@ class Health:
     """
 
     MARGIN = 1.0
-    """Bits/dim above the worst of what is normal: where a run began, and log₂ levels, which knowing nothing costs."""
+    """Bits an entry above the worst of what is normal: where a run began, and what knowing nothing costs."""
 
     def __init__(self, config: Config, limit: int, say: Callable[[str], None], log: MetricsLog):
         self._limit, self._say, self._log = limit, say, log
-        self._bound = config.reconstruction_bound
-        self._normal = math.log2(config.levels)
+        self._bound = config.training.reconstruction_bound
+        self._data, self._normal = config.data, config.data.nothing_costs
+        self._margin = self.MARGIN * math.log(2) * math.prod(config.data.event_shape) / config.data.nats_per_unit
         self._not_looked_at: tuple[int, dict] | None = None
         self._began = False
         self._exploded = False
@@ -61,18 +62,18 @@ class Health:
                 "--learning-rate with a new --run-dir"
             )
 
-    def loss(self, step: int, *, bits_per_dim: float, **_) -> None:
-        """Look at a step's metrics for a loss that explodes."""
-        if not math.isfinite(bits_per_dim):
+    def loss(self, step: int, score: float) -> None:
+        """Look at a step's loss, in the unit of the data, for one that explodes."""
+        if not math.isfinite(score):
             return  # counted as skipped
         if not self._began:
-            self._began, self._normal = True, max(self._normal, bits_per_dim)
-        exploded = bits_per_dim > self._normal + self.MARGIN
+            self._began, self._normal = True, max(self._normal, score)
+        exploded = score > self._normal + self._margin
         if exploded and not self._exploded:
             self._say(
-                f"step {step}: the loss explodes: {bits_per_dim:.4g} bits/dim, where {self._normal:.4g} is what "
+                f"step {step}: the loss explodes: {score:.4g} {self._data.said_unit}, where {self._normal:.4g} is what "
                 "knowing nothing costs, or a run begins with; if it stays, use a lower --learning-rate with a new "
                 "--run-dir"
             )
-            self._log.write(step, "fault", exploded=bits_per_dim)
+            self._log.write(step, "fault", exploded=score)
         self._exploded = exploded

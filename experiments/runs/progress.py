@@ -9,14 +9,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from experiments.runs.config import Config
+from experiments.config import Config
 
 SECONDS_BETWEEN_LINES = 30
 """At least so often something is printed where the output is not a terminal."""
 
 
 class TrainingProgress:
-    """Shows bits/dim and images/s of a run; use it with ``with``. It also keeps the run's clock."""
+    """Shows the loss and examples/s of a run; use it with ``with``. It also keeps the run's clock."""
 
     def __init__(
         self, config: Config, first_step: int, run_dir: Path, seconds_before: float = 0.0, quiet: bool = False
@@ -37,10 +37,10 @@ class TrainingProgress:
             disable=not self._console.is_terminal,
             transient=True,
         )
-        self._task = self._bar.add_task("compiling", total=config.steps, completed=first_step)
+        self._task = self._bar.add_task("compiling", total=config.training.steps, completed=first_step)
         begin = f"going on from step {first_step}" if first_step else "starting"
-        rest = "nothing left to train" if first_step == config.steps else "the first step compiles ..."
-        self.say(f"{config.name}: {begin}, to step {config.steps}, in {run_dir}; {rest}")
+        rest = "nothing left to train" if first_step == config.training.steps else "the first step compiles ..."
+        self.say(f"{config.name}: {begin}, to step {config.training.steps}, in {run_dir}; {rest}")
 
     def __enter__(self) -> TrainingProgress:
         self._bar.start()
@@ -54,28 +54,29 @@ class TrainingProgress:
         self._console.print(line, highlight=False, markup=False)
         self._last_line = time.monotonic()
 
-    def images_per_second(self) -> float:
+    def examples_per_second(self) -> float:
         """Over this start of the run, without the first step and without evaluations. NaN before the second step."""
         if self._clock_start is None or self._step == self._clock_step:
             return float("nan")
-        return (self._step - self._clock_step) * self._config.batch_size / self._seconds()
+        return (self._step - self._clock_step) * self._config.training.batch_size / self._seconds()
 
     def training_seconds(self) -> float:
         """Over all starts of the run, compilation included, evaluations left out."""
         return self._seconds_before + time.monotonic() - self._started - self._outside
 
-    def trained(self, step: int, bits_per_dim: float) -> None:
-        """Tell that ``step`` is done."""
+    def trained(self, step: int, score: float) -> None:
+        """Tell that ``step`` is done; ``score`` is its loss in the unit of the data."""
         self._step = step
         if self._clock_start is None:
             self._clock_start, self._clock_step = time.monotonic(), step
             self._waited, self._outside_before = 0.0, self._outside
             self._last_line = time.monotonic()
             return
-        rate = self.images_per_second()
-        self._bar.update(self._task, completed=step, description=f"{bits_per_dim:.3f} bits/dim, {rate:.0f} images/s")
+        rate = self.examples_per_second()
+        said = f"{score:.3f} {self._config.data.said_unit}, {rate:.0f} examples/s"
+        self._bar.update(self._task, completed=step, description=said)
         if not self._console.is_terminal and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
-            self.say(f"step {step}: train {bits_per_dim:.3f} bits/dim, {rate:.0f} images/s")
+            self.say(f"step {step}: train {said}")
 
     @contextlib.contextmanager
     def waiting(self):
@@ -96,21 +97,22 @@ class TrainingProgress:
 
     @contextlib.contextmanager
     def paused(self):
-        """Stop the clock of images per second for an evaluation."""
+        """Stop the clock of examples per second for an evaluation."""
         start = time.monotonic()
         yield
         self._outside += time.monotonic() - start
 
     def evaluated(self, step: int, held_out: dict[str, float]) -> None:
+        data = self._config.data
         self.say(
-            f"step {step}: validation {held_out['bits_per_dim']:.4f} bits/dim, round-trip error "
+            f"step {step}: validation {held_out[data.unit]:.4f} {data.said_unit}, round-trip error "
             f"{held_out['round_trip_error']:.1e}, train/eval gap {held_out['train_eval_gap']:+.4f}, "
-            f"{self.images_per_second():.0f} images/s"
+            f"{self.examples_per_second():.0f} examples/s"
         )
 
     def summary(self) -> str:
         seconds = time.monotonic() - self._started
         if self._step == self._first_step:
             return "nothing left to train"
-        rate = f"{self.images_per_second():.0f} images/s without compilation and evaluations"
+        rate = f"{self.examples_per_second():.0f} examples/s without compilation and evaluations"
         return f"{self._step - self._first_step} steps in {seconds:.0f} s, {rate}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -70,14 +69,3 @@ def hardware() -> str:
     devices = jax.local_devices()
     kind = devices[0].device_kind if devices[0].platform != "cpu" else "virtual CPU device"
     return f"{len(devices)} x {kind}; {os.cpu_count()} CPU cores, {platform.machine()}"
-
-
-def fingerprint(folder: Path) -> str:
-    """SHA-256 over the names and contents of the files of a prepared data set, the same on every machine."""
-    total = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            total.update(
-                f"{path.relative_to(folder).as_posix()} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode()
-            )
-    return total.hexdigest()

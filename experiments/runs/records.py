@@ -9,13 +9,13 @@ from pathlib import Path
 
 import jax
 
-from experiments.data.images import open_dataset
+from experiments.config import Config
 from experiments.errors import UserError
 from experiments.runs.build import train_state_like
-from experiments.runs.config import Config, to_json
+from experiments.runs.config_file import to_json
 from experiments.runs.files import write_atomically
 from experiments.runs.metrics import training_seconds
-from experiments.runs.provenance import fingerprint, read_starts, surroundings
+from experiments.runs.provenance import read_starts, surroundings
 
 RESULTS = Path(__file__).parent.parent / "results"
 """The ledger: the records that the README's table is made from."""
@@ -27,18 +27,19 @@ FIELDS = ("config", "split", "step", "result", "parameters", "data_set", "traini
 
 def make_record(config: Config, run_dir: Path, split: str, step: int, result: dict) -> dict:
     """Put an evaluation together with how the run was trained, on what data, and where it was evaluated."""
-    builder = open_dataset(config)
+    version, fingerprint = config.data.version()
     parameters = jax.tree.leaves(train_state_like(config).params)
+    values = to_json(config)
     return {
-        "config": {**to_json(config), "data_dir": None},  # a path of somebody's machine says nothing
+        "config": {**values, "data": {**values["data"], "data_dir": None}},  # a path of somebody's machine says nothing
         "split": split,
         "step": step,
         "result": result,
         "parameters": sum(math.prod(leaf.shape) for leaf in parameters),
         "data_set": {
-            "name": config.dataset,
-            "version": str(builder.version),
-            "sha256": fingerprint(Path(builder.data_dir)),
+            "name": config.data.dataset,
+            "version": version,
+            "sha256": fingerprint,
         },
         "training": {"seconds": training_seconds(run_dir, step), "starts": read_starts(run_dir)},
         "evaluation": surroundings(),

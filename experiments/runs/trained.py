@@ -1,17 +1,20 @@
-"""A trained model: restored from its run directory, and its two directions compiled for pictures."""
+"""A trained model: restored from its run directory, and put together for use."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from experiments.config import Config
+from experiments.data import ImageData
 from experiments.errors import UserError
-from experiments.runs.build import build_flow, train_state_like
+from experiments.runs.build import build_objective, train_state_like
 from experiments.runs.checkpoints import Checkpoints
-from experiments.runs.config import Config, read_config
+from experiments.runs.config_file import read_config
+from nvpjax import Density
 from nvpjax.training import TrainState
 
 
@@ -21,28 +24,60 @@ def restore_run(run_dir: Path, checkpoint: str) -> tuple[Config, int, TrainState
     with Checkpoints(run_dir) as checkpoints:
         step = checkpoints.best_step() if checkpoint == "best" else checkpoints.latest_step()
         if step is None:
+            evaluated = " that was evaluated" if checkpoint == "best" else ""
             raise UserError(
-                f"{run_dir} holds no checkpoint that was evaluated yet: train for at least {config.eval_every} steps"
-                if checkpoint == "best"
-                else f"{run_dir} holds no checkpoint yet: train for at least {config.eval_every} steps"
+                f"{run_dir} holds no checkpoint{evaluated} yet: train for at least {config.training.eval_every} steps"
             )
         return config, step, checkpoints.restore(step, train_state_like(config))
 
 
-def make_coder(config: Config) -> tuple[Callable, Callable]:
-    """Compile ``encode(params, state, images) -> z`` and ``decode(params, state, z) -> x``, x in [0, 1].
+def density_of(config: Config, train_state: TrainState) -> Density:
+    """The flow with the numbers of a run: averages of parameters, where they are kept."""
+    objective = build_objective(config)
+    params, state = train_state.evaluated
+    return objective.flow.at(objective.flow_params(params), objective.flow_state(state))
+
+
+def images_only(config: Config, program: str) -> ImageData:
+    """The data of a run on images. Errors: UserError for others."""
+    if not isinstance(config.data, ImageData):
+        raise UserError(f"{program} is for runs on images, and {config.name} trains on the table {config.data.dataset}")
+    return config.data
+
+
+class Coder:
+    """Both directions of a density of images, compiled: x in [0, 1], and latents.
 
     Images are whole pixels; each stands for the middle of what it covers, x = (pixel + ½) / levels: no noise, so that
-    the same image gives the same picture.
+    the same image gives the same picture. ``labels`` are those of the images, of a model that is given them.
     """
-    bijector = build_flow(config).bijector
 
-    @jax.jit
-    def encode(params, state, images):
-        return bijector.forward(params["bijector"], state, (images.astype(jnp.float32) + 0.5) / config.levels)[0]
+    def __init__(self, config: Config, train_state: TrainState, labels: np.ndarray | None = None):
+        self._density, self._levels = density_of(config, train_state), config.data.levels
+        self._labels = labels if config.classes else None
 
-    @jax.jit
-    def decode(params, state, z):
-        return bijector.inverse(params["bijector"], state, z)[0]
+    def encode(self, images: np.ndarray):
+        return _encode(self._density, (images.astype(np.float32) + np.float32(0.5)) / self._levels, self._labels)
 
-    return encode, decode
+    def draw_latents(self, key: jax.Array, number: int):
+        flow, params, state = self._density.flow, self._density.params, self._density.state
+        like = flow.latents_like(params, state, number, self._labels)
+        return flow.base.sample(key, params["base"], like, self._labels)
+
+    def decode(self, z) -> np.ndarray:
+        return np.asarray(_decode(self._density, z, self._labels))
+
+
+@jax.jit
+def _encode(density, x, labels):
+    return density.latents(x, labels)
+
+
+@jax.jit
+def _decode(density, z, labels):
+    return density.flow.from_latents(density.params, density.state, z, labels)[0]
+
+
+def scaled(z, temperature: float):
+    """Latents of another standard deviation."""
+    return jax.tree.map(lambda latent: jnp.asarray(temperature, latent.dtype) * latent, z)

@@ -1,4 +1,4 @@
-"""What a run does every ``eval_every`` steps: moments measured anew, validation images, samples, a checkpoint."""
+"""What a run does every ``eval_every`` steps: moments measured anew, validation examples, samples, a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,22 +11,20 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments.data.images import training_batches
+from experiments.config import Config
+from experiments.data.batches import training_batches
+from experiments.data.data import Example
 from experiments.machine import pod
-from experiments.pictures.grids import save_grid, to_pixels
 from experiments.runs.build import build_measure_step
 from experiments.runs.checkpoints import Checkpoints, Position
-from experiments.runs.config import Config
-from experiments.runs.evaluation import Evaluators, evaluate_images, measure_anew
+from experiments.runs.evaluation import Evaluators, evaluate_examples, measure_anew
 from experiments.runs.interruption import Interruption
 from experiments.runs.metrics import MetricsLog, NoLog
 from experiments.runs.progress import TrainingProgress
-from experiments.sample import make_sampler
-from nvpjax.parallel import parallel_measure_step, unreplicate
+from experiments.runs.trained import density_of
+from experiments.sample import labels_to_draw, make_sampler
+from nvpjax.parallel import parallel_eval_step, unreplicate
 from nvpjax.training import TrainState
-
-SAMPLES = 64
-"""Images in the sample grids of a run."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +34,8 @@ class Validation:
     config: Config
     run_dir: Path
     key: jax.Array
-    train_images: Sequence[np.ndarray]
-    validation_images: Sequence[np.ndarray]
+    train_examples: Sequence[Example]
+    validation_examples: Sequence[Example]
     evaluators: Evaluators
     checkpoints: Checkpoints
     log: MetricsLog | NoLog
@@ -46,34 +44,58 @@ class Validation:
 
     def __call__(self, step: int, train_state: TrainState, position: Position) -> TrainState:
         """Evaluate, draw and save; give the train state with moments measured anew, as it is saved."""
-        config, watched = self.config, self.interruption.between
+        config, data, watched = self.config, self.config.data, self.interruption.between
         seconds = self.progress.training_seconds()
         with self.progress.paused():
-            ahead = itertools.islice(training_batches(self.train_images, config, step), config.measure_batches)
-            noise = jax.random.fold_in(self.key, step)
-            train_state, bits = measure_anew(self._measure_step, train_state, noise, watched(ahead))
-            held_out = evaluate_images(
-                self.evaluators, train_state, self.validation_images, config.batch_size, progress=watched
+            train_state, nats = self._measured_anew(step, train_state)
+            held_out = evaluate_examples(
+                self.evaluators,
+                train_state,
+                self.validation_examples,
+                data,
+                config.training.batch_size,
+                progress=watched,
             )
             host_state = unreplicate(train_state)
             if pod.is_first():
                 self._draw_samples(step, host_state)
-            self.log.write(step, "validation", **held_out, training_bits_per_dim=bits, training_seconds=seconds)
-            self.checkpoints.save(step, host_state, position, held_out["bits_per_dim"])
+            training = {f"training_{data.unit}": nats / data.nats_per_unit}
+            self.log.write(step, "validation", **held_out, **training, training_seconds=seconds)
+            self.checkpoints.save(step, host_state, position, held_out[data.unit])
         self.progress.evaluated(step, held_out)
         return train_state
 
+    def _measured_anew(self, step: int, train_state: TrainState) -> tuple[TrainState, float]:
+        """With moments of the parameters, and of their averages where they are kept; the nats of what is evaluated."""
+        noise = jax.random.fold_in(self.key, step)
+
+        def measured(params, state):
+            batches = training_batches(self.train_examples, self.config, step)
+            ahead = itertools.islice(batches, self.config.training.measure_batches)
+            return measure_anew(self._measure_step, params, state, noise, self.interruption.between(ahead))
+
+        state, nats = measured(train_state.params, train_state.state)
+        train_state = train_state._replace(state=state)
+        if train_state.averages is not None:
+            state, nats = measured(*train_state.averages)
+            train_state = train_state._replace(averages=train_state.averages._replace(state=state))
+        return train_state, nats
+
     def _draw_samples(self, step: int, train_state: TrainState) -> None:
         config = self.config
-        x = self._sampler(jax.random.key(config.seed), train_state.params, train_state.state, 1.0)
-        pixels, _ = to_pixels(np.asarray(x), config.levels)
+        key, density = jax.random.key(config.training.seed), density_of(config, train_state)
+        x = self._sampler(key, density, self._labels[1], 1.0)
         path = self.run_dir / f"samples_{step:06d}.png"
-        save_grid(path, pixels, config.levels, title=f"{config.name}: samples at step {step}")
+        config.data.draw(path, np.asarray(x), f"{config.name}: samples at step {step}", self._labels[2])
 
     @cached_property
     def _measure_step(self):
-        return parallel_measure_step(build_measure_step(self.config))
+        return parallel_eval_step(build_measure_step(self.config))
+
+    @cached_property
+    def _labels(self):
+        return labels_to_draw(self.config, None, None)
 
     @cached_property
     def _sampler(self):
-        return make_sampler(self.config, SAMPLES)
+        return make_sampler(self._labels[0])

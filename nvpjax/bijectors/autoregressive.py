@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from nvpjax.bijector import Bijector, Conditioner, log_det_dtype, sum_over_event
+from nvpjax.bijector import Bijector, Conditioner, expect_conditioner, log_det_dtype, sum_over_event
 from nvpjax.bijectors.transforms import Transform
 
 
@@ -19,23 +19,23 @@ class Autoregressive(Bijector):
         forward:  yᵢ = T_θᵢ(xᵢ),  all at once,     log_det = Σᵢ log|∂T_θᵢ/∂xᵢ|
         inverse:  xᵢ = T_θᵢ⁻¹(yᵢ)  for i = 1, 2, …, D:  one ``lax.scan``, D passes through the network
 
-    A layer of MAF is ``Autoregressive(Affine(), FlaxConditioner(MADE(...)))``: fast densities, slow samples. A layer of
-    IAF is the ``Inverse`` of one: fast samples, slow densities. Put ``Reverse`` or a permutation between layers.
+    A layer of MAF is ``Autoregressive(Affine(), MADE((64, 64)))``: fast densities, slow samples. A layer of IAF is the
+    ``Inverse`` of one: fast samples, slow densities. Put ``Reverse`` or a permutation between layers.
 
-    Shapes: x ``(batch, D)``; other events by ``Reshape``. The conditioner gives
+    Shapes: x ``(batch, D)``; other events by ``Reshape``. The conditioner is told to give
     ``(batch, parameters_per_element * D)``, parameter by parameter, and must be autoregressive, as
     ``nvpjax.nets.MADE`` is; ``nvpjax.testing`` tells whether it is.
 
-    Errors: ValueError in ``init`` for other shapes, or for a conditioner that measures: entry by entry it would measure
-    something else.
+    Errors: TypeError for an object that is no conditioner; ValueError in ``init`` for other shapes, or for a
+    conditioner that measures: entry by entry it would measure something else.
 
     Reference: Papamakarios, Pavlakou, Murray, *Masked autoregressive flow*, 2017, eq. 3-5; Kingma et al., *Inverse
     autoregressive flow*, 2016, eq. 10.
 
     >>> import jax, jax.numpy as jnp
     >>> from nvpjax import Affine, Autoregressive
-    >>> from nvpjax.nets import MADE, FlaxConditioner
-    >>> layer = Autoregressive(Affine(), FlaxConditioner(MADE(hidden=(16,), outputs_per_input=2)))
+    >>> from nvpjax.nets import MADE
+    >>> layer = Autoregressive(Affine(), MADE(hidden=(16,)))
     >>> x = jnp.ones((3, 4))
     >>> params, state = layer.init(jax.random.key(0), x)
     >>> y, log_det, _ = layer.forward(params, state, x)
@@ -46,23 +46,33 @@ class Autoregressive(Bijector):
     transform: Transform
     conditioner: Conditioner
 
+    def __post_init__(self):
+        expect_conditioner("Autoregressive", self.conditioner)
+
     def init(self, key, x, context=None):
         if x.ndim != 2:
             raise ValueError(f"Autoregressive: expected shape (batch, entries), got {x.shape}. Put Reshape before it.")
-        params, state = self.conditioner.init(key, x, context)
+        outputs = self._outputs(x)
+        conditioner_key, transform_key = jax.random.split(key)
+        params, state = self.conditioner.init(conditioner_key, x, context, outputs=outputs)
         if jax.tree.leaves(state):
             raise ValueError(f"Autoregressive: expected a conditioner without state, got {self.conditioner!r}.")
-        theta, _ = self.conditioner.apply(params, state, x, context)
-        expected = (len(x), self.transform.parameters_per_element * x.shape[1])
+        theta, _ = self.conditioner.apply(params, state, x, context, outputs=outputs)
+        expected = (len(x), outputs)
         if theta.shape != expected:
             raise ValueError(
                 f"Autoregressive: expected the conditioner to give {expected} for x {x.shape}, got {theta.shape}: "
                 f"{type(self.transform).__name__} takes {self.transform.parameters_per_element} numbers for each entry."
+                " Let the conditioner give the outputs that it is told."
             )
-        return {"transform": self.transform.init(key), "conditioner": params}, state
+        return {"transform": self.transform.init(transform_key), "conditioner": params}, state
+
+    def _outputs(self, x):
+        return self.transform.parameters_per_element * x.shape[1]
 
     def _theta(self, params, state, x, context):
-        return self.conditioner.apply(params["conditioner"], state, x, context)[0].astype(x.dtype)
+        outputs = self._outputs(x)
+        return self.conditioner.apply(params["conditioner"], state, x, context, outputs=outputs)[0].astype(x.dtype)
 
     def forward(self, params, state, x, context=None, *, train=False):
         y, log_derivative = self.transform.forward(params["transform"], self._theta(params, state, x, context), x)

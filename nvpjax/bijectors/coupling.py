@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nvpjax.bijector import Bijector, Conditioner, expect_floating, sum_over_event
+import jax
+
+from nvpjax.bijector import Conditioner, expect_conditioner, expect_floating, sum_over_event
+from nvpjax.bijectors.masked import Masked
 from nvpjax.bijectors.masks import Mask
 from nvpjax.bijectors.transforms import Transform
 
 
 @dataclass(frozen=True)
-class Coupling(Bijector):
+class Coupling(Masked):
     """A coupling layer: invertible whatever its network computes, because the network's input passes unchanged.
 
         (passed, changed) = mask.split(x)
@@ -20,17 +23,18 @@ class Coupling(Bijector):
 
     Real NVP is ``Coupling(mask, Affine(), network)``, NICE is ``Coupling(mask, Additive(), network)``.
 
-    Shapes: x ``(batch, ..., channels)``. The conditioner sees ``mask.shown(passed)`` and must give
+    Shapes: x ``(batch, ..., channels)``. The conditioner sees ``mask.shown(passed)`` and is told to give
     ``transform.parameters_per_element`` numbers for each changed element, on the last axis.
 
-    Errors: ValueError in ``init`` where the conditioner's output has another shape.
+    Errors: TypeError for an object that is no conditioner, ValueError in ``init`` where the conditioner's output has
+    another shape.
 
     Reference: Real NVP, sec. 3.2-3.4, eq. 4-9.
 
     >>> import jax, jax.numpy as jnp
     >>> from nvpjax import Affine, ChannelMask, Coupling
-    >>> from nvpjax.nets import MLP, FlaxConditioner
-    >>> coupling = Coupling(ChannelMask(), Affine(), FlaxConditioner(MLP(hidden=(16,), outputs=4)))
+    >>> from nvpjax.nets import MLP
+    >>> coupling = Coupling(ChannelMask(), Affine(), MLP(hidden=(16,)))
     >>> x = jnp.ones((3, 4))
     >>> params, state = coupling.init(jax.random.key(0), x)
     >>> y, log_det, state = coupling.forward(params, state, x)
@@ -42,39 +46,51 @@ class Coupling(Bijector):
     transform: Transform
     conditioner: Conditioner
 
-    def init(self, key, x, context=None):
+    def __post_init__(self):
+        expect_conditioner("Coupling", self.conditioner)
+
+    def init_with_mask(self, mask, key, x, context):
         expect_floating("Coupling", x)
-        passed, changed = self.mask.split(x)
-        shown = self.mask.shown(passed)
-        params, state = self.conditioner.init(key, shown, context)
-        theta, _ = self.conditioner.apply(params, state, shown, context)
-        expected = (*changed.shape[:-1], self.transform.parameters_per_element * changed.shape[-1])
+        passed, changed = mask.split(x)
+        shown = mask.shown(passed)
+        outputs = self.outputs(changed)
+        conditioner_key, transform_key = jax.random.split(key)
+        params, state = self.conditioner.init(conditioner_key, shown, context, outputs=outputs)
+        theta, _ = self.conditioner.apply(params, state, shown, context, outputs=outputs)
+        expected = (*changed.shape[:-1], outputs)
         if theta.shape != expected:
             raise ValueError(
                 f"Coupling: expected the conditioner to give shape {expected} for x {x.shape}, got {theta.shape}: "
                 f"{type(self.transform).__name__} takes {self.transform.parameters_per_element} numbers for each of "
-                f"{changed.shape[-1]} channels. Set the network's outputs to {expected[-1]}."
+                f"{changed.shape[-1]} channels. Let the conditioner give the outputs that it is told, {outputs} here."
             )
-        return {"transform": self.transform.init(key), "conditioner": params}, state
+        return {"transform": self.transform.init(transform_key), "conditioner": params}, state
 
-    def theta(self, params, state, passed, context, *, train):
+    def outputs(self, changed):
+        """How many numbers the conditioner is to give at every position of the part that changes."""
+        return self.transform.parameters_per_element * changed.shape[-1]
+
+    def theta(self, mask, params, state, passed, context, *, outputs, train):
         """What the conditioner says to the part that passes: ``(θ, state)``, from the conditioner's own params."""
-        theta, state = self.conditioner.apply(params, state, self.mask.shown(passed), context, train=train)
+        shown = mask.shown(passed)
+        theta, state = self.conditioner.apply(params, state, shown, context, outputs=outputs, train=train)
         return theta.astype(passed.dtype), state
 
-    def given_theta(self, params, theta, x):
+    def given_theta(self, mask, params, theta, x):
         """Forward with θ at hand: ``(y, log_det)``, from the transform's own params."""
-        passed, changed = self.mask.split(x)
+        passed, changed = mask.split(x)
         y, log_derivative = self.transform.forward(params, theta, changed)
-        return self.mask.merge(passed, y), sum_over_event(self.mask.only_changed(log_derivative))
+        return mask.merge(passed, y), sum_over_event(mask.only_changed(log_derivative))
 
-    def forward(self, params, state, x, context=None, *, train=False):
-        passed, _ = self.mask.split(x)
-        theta, state = self.theta(params["conditioner"], state, passed, context, train=train)
-        return *self.given_theta(params["transform"], theta, x), state
+    def forward_with_mask(self, mask, params, state, x, context, *, train):
+        passed, changed = mask.split(x)
+        outputs = self.outputs(changed)
+        theta, state = self.theta(mask, params["conditioner"], state, passed, context, outputs=outputs, train=train)
+        return *self.given_theta(mask, params["transform"], theta, x), state
 
-    def inverse(self, params, state, y, context=None, *, train=False):
-        passed, changed = self.mask.split(y)
-        theta, _ = self.theta(params["conditioner"], state, passed, context, train=train)
+    def inverse_with_mask(self, mask, params, state, y, context, *, train):
+        passed, changed = mask.split(y)
+        outputs = self.outputs(changed)
+        theta, _ = self.theta(mask, params["conditioner"], state, passed, context, outputs=outputs, train=train)
         x, log_derivative = self.transform.inverse(params["transform"], theta, changed)
-        return self.mask.merge(passed, x), sum_over_event(self.mask.only_changed(log_derivative))
+        return mask.merge(passed, x), sum_over_event(mask.only_changed(log_derivative))

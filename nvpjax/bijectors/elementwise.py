@@ -294,7 +294,7 @@ class Logit(StatelessBijector):
     plain logit, for data that do not reach 0 and 1. The constant changes bits/dim.
 
     Errors: ValueError unless 0 <= alpha < ½. x outside [0, 1] gives NaN or a finite value that means nothing: scale
-    images first (``nvpjax.objectives.dequantize``).
+    images first (``nvpjax.UniformDequantization``).
 
     Reference: Real NVP, sec. 4.1. The paper prints α + (1 − α)·x; the authors' program, followed here, is symmetric.
 

@@ -11,7 +11,7 @@ A mask divides arrays of shape ``(batch, *event)`` and puts them together again.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -221,9 +221,9 @@ class NoMask:
         return passed
 
 
-@dataclass(frozen=True)
-class InTurns:
-    """A mask or its complement, whichever a number on the device says: what a loop over layers in turns uses inside.
+class ChosenMask(NamedTuple):
+    """A mask or its complement, as a number on the device says for each example: what a loop over layers in turns hands
+    to ``Masked`` bijectors. Data, not a value: it stands in no field of a bijector.
 
     Errors: ValueError where the two cut events differently: entries that pass must be as many as those that change.
     """
@@ -231,9 +231,7 @@ class InTurns:
     mask: Mask
     other: Mask
     choose_other: jax.Array
-
-    def complement(self) -> InTurns:
-        return InTurns(self.other, self.mask, self.choose_other)
+    """``(batch,)`` booleans."""
 
     def split(self, x):
         return self._choose(self.mask.split(x), self.other.split(x))
@@ -254,7 +252,11 @@ class InTurns:
                 f"{self.mask}: expected to take turns with its complement, but they cut events into {shapes} and "
                 f"{other_shapes}. Use an even number of entries, or a Chain of layers."
             )
-        return jax.tree.map(lambda a, b: jnp.where(self.choose_other, b, a), of_mask, of_other)
+
+        def chosen(a, b):
+            return jnp.where(self.choose_other.reshape(-1, *[1] * (a.ndim - 1)), b, a)
+
+        return jax.tree.map(chosen, of_mask, of_other)
 
 
 def _split_entries(x, passes: np.ndarray):

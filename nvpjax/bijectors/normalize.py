@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from nvpjax.bijector import Bijector, log_det_dtype, sum_over_event
+from nvpjax.bijector import log_det_dtype, sum_over_event
+from nvpjax.bijectors.masked import Masked
 from nvpjax.bijectors.masks import Mask, NoMask
 
 
 @dataclass(frozen=True)
-class BatchNorm(Bijector):
+class BatchNorm(Masked):
     """Batch normalisation of the part that a mask lets change, per channel, exactly invertible in both modes.
 
         y = (x − μ) / √(σ² + ε),     x = y·√(σ² + ε) + μ
@@ -24,11 +25,12 @@ class BatchNorm(Bijector):
         lag > 0:  μ = ((1 − lag)·m + lag·c·M) / (1 − lag + lag·c),     c = 1 − momentumᵗ after t steps
 
     and likewise σ² from v and V. With ``lag == momentum`` this is the bias-corrected running average of eq. 20 and 21.
+    (In the authors' program the mix is off by default, and its ``bn_lag`` is the weight of the batch, not of the past.)
     The gradient flows through m and v only. The state that ``forward`` returns holds the μ and σ² that it used
     (``"used_mean"``, ``"used_variance"``), so ``inverse(..., train=True)`` with that state undoes that batch exactly.
 
     ``train=False``: the running averages M and V, in both directions. They are bias-corrected: after one step they
-    are that batch's moments. Before the first step M = 0 and V = 1.
+    are that batch's moments. (Those of the authors' program are not.) Before the first step M = 0 and V = 1.
 
     The moments of a checkerboard's changed part are those of the changed positions alone. (The authors' program takes
     them over the masked tensor, zeros included.)
@@ -58,16 +60,16 @@ class BatchNorm(Bijector):
         if not (0 <= self.lag < 1 and 0 <= self.momentum < 1 and self.epsilon >= 0):
             raise ValueError(f"BatchNorm: expected 0 <= lag, momentum < 1 and epsilon >= 0, got {self!r}.")
 
-    def init(self, key, x, context=None):
-        _, changed = self.mask.split(x)
+    def init_with_mask(self, mask, key, x, context):
+        _, changed = mask.split(x)
         zeros, ones = (make(changed.shape[-1], log_det_dtype(x)) for make in (jnp.zeros, jnp.ones))
         state = {"mean": zeros, "variance": ones, "used_mean": zeros, "used_variance": ones, "steps": jnp.int32(0)}
         return (), state
 
-    def forward(self, params, state, x, context=None, *, train=False):
-        passed, changed = self.mask.split(x)
+    def forward_with_mask(self, mask, params, state, x, context, *, train):
+        passed, changed = mask.split(x)
         if train:
-            mean, variance = self._batch_moments(changed)
+            mean, variance = self._batch_moments(mask, changed)
             state = self._measured(state, mean, variance)
             mean, variance = state["used_mean"], state["used_variance"]
             state = jax.tree.map(jax.lax.stop_gradient, state)
@@ -75,24 +77,24 @@ class BatchNorm(Bijector):
             mean, variance = state["mean"], state["variance"]
         mean, variance = mean.astype(x.dtype), variance.astype(log_det_dtype(x))
         y = (changed - mean) * jax.lax.rsqrt(variance + self.epsilon).astype(x.dtype)
-        return self.mask.merge(passed, y), -self._half_log_variance(variance, changed), state
+        return mask.merge(passed, y), -self._half_log_variance(mask, variance, changed), state
 
-    def inverse(self, params, state, y, context=None, *, train=False):
-        passed, changed = self.mask.split(y)
+    def inverse_with_mask(self, mask, params, state, y, context, *, train):
+        passed, changed = mask.split(y)
         mean, variance = (state["used_mean"], state["used_variance"]) if train else (state["mean"], state["variance"])
         mean, variance = mean.astype(y.dtype), variance.astype(log_det_dtype(y))
         x = changed * jnp.sqrt(variance + self.epsilon).astype(y.dtype) + mean
-        return self.mask.merge(passed, x), self._half_log_variance(variance, changed)
+        return mask.merge(passed, x), self._half_log_variance(mask, variance, changed)
 
-    def _half_log_variance(self, variance, changed):
+    def _half_log_variance(self, mask, variance, changed):
         per_element = jnp.broadcast_to(0.5 * jnp.log(variance + self.epsilon), changed.shape)
-        return sum_over_event(self.mask.only_changed(per_element))
+        return sum_over_event(mask.only_changed(per_element))
 
-    def _batch_moments(self, changed):
+    def _batch_moments(self, mask, changed):
         """The moments per channel over the changed elements of the global batch, in at least float32."""
         changed = changed.astype(log_det_dtype(changed))
         axes = tuple(range(changed.ndim - 1))
-        share = self.mask.only_changed(jnp.ones_like(changed))
+        share = mask.only_changed(jnp.ones_like(changed))
         share = share / jnp.sum(share, axis=axes)
         mean = _mean_over_devices(jnp.sum(share * changed, axis=axes), self.axis_name)
         variance = _mean_over_devices(jnp.sum(share * jnp.square(changed - mean), axis=axes), self.axis_name)

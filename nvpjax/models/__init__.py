@@ -1,21 +1,35 @@
 """Ready-made flows, one a file. Assembly only: every line is a bijector that can be used by itself."""
 
-from nvpjax.models.autoregressive import iaf, maf
-from nvpjax.models.flow_plus_plus import flow_plus_plus, flow_plus_plus_dequantizer
-from nvpjax.models.glow import glow
-from nvpjax.models.nice import nice
-from nvpjax.models.real_nvp import real_nvp
-from nvpjax.models.real_nvp_vectors import real_nvp_vectors
-from nvpjax.models.spline_coupling import spline_coupling
+from nvpjax.models.autoregressive import IAF, MAF
+from nvpjax.models.flow_plus_plus import FlowPlusPlus, FlowPlusPlusDequantizer
+from nvpjax.models.glow import Glow
+from nvpjax.models.model import Model
+from nvpjax.models.nice import NICE
+from nvpjax.models.real_nvp import RealNVP
+from nvpjax.models.real_nvp_vectors import RealNVPVectors
+from nvpjax.models.spline_coupling import SplineCoupling
 
 __all__ = [
-    "flow_plus_plus",
-    "flow_plus_plus_dequantizer",
-    "glow",
-    "iaf",
-    "maf",
-    "nice",
-    "real_nvp",
-    "real_nvp_vectors",
-    "spline_coupling",
+    "IAF",
+    "MAF",
+    "NICE",
+    "FlowPlusPlus",
+    "FlowPlusPlusDequantizer",
+    "Glow",
+    "Model",
+    "RealNVP",
+    "RealNVPVectors",
+    "SplineCoupling",
 ]
+
+MODELS = {
+    "real_nvp": RealNVP,
+    "real_nvp_vectors": RealNVPVectors,
+    "nice": NICE,
+    "glow": Glow,
+    "flow_plus_plus": FlowPlusPlus,
+    "maf": MAF,
+    "iaf": IAF,
+    "spline_coupling": SplineCoupling,
+}
+"""The models by name, as programs and files call them."""

@@ -2,55 +2,111 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any, Literal
+
 from nvpjax.bijectors.autoregressive import Autoregressive
 from nvpjax.bijectors.permutation import Reverse
+from nvpjax.bijectors.spline import RationalQuadraticSpline
 from nvpjax.bijectors.transforms import Affine, Transform
 from nvpjax.chain import Chain, Inverse
 from nvpjax.flow import Flow
-from nvpjax.nets import MADE, FlaxConditioner
+from nvpjax.models.model import Model, conditioner, expect_at_least, expect_vector
+from nvpjax.nets import MADE
 from nvpjax.repeat import Repeat
 
 
-def maf(*, layers: int = 5, hidden: tuple[int, ...] = (512, 512), transform: Transform = Affine()) -> Flow:  # noqa: B008
+@dataclass(frozen=True)
+class MAF(Model):
     """Masked autoregressive flow: densities in one pass, samples entry by entry.
 
         (autoregressive layer → reverse) x layers
 
-    Args: ``layers``; ``hidden``: widths of each MADE; ``transform``: of each entry, ``Affine()`` or
-    ``RationalQuadraticSpline()``. Shapes: x and latents ``(batch, entries)``, at least 2 entries.
+    Shapes: events ``(entries,)``, at least 2 entries; latents the same. Errors: ValueError for sizes below 1, an
+    unknown transform, events that are no vectors.
 
     Reference: Papamakarios, Pavlakou, Murray, *Masked autoregressive flow*, 2017, sec. 3. (There with batch
     normalisation between layers: put ``BatchNorm()`` into a chain of your own for it.)
 
     >>> import jax, jax.numpy as jnp
-    >>> from nvpjax import RationalQuadraticSpline
-    >>> flow = maf(layers=2, hidden=(16,), transform=RationalQuadraticSpline(bins=4))
+    >>> flow = MAF(layers=2, hidden=(16,), transform="spline", bins=4).build((3,))
     >>> params, state = flow.init(jax.random.key(0), jnp.zeros((2, 3)))
     >>> flow.log_prob(params, state, jnp.zeros((2, 3)))[0].shape
     (2,)
     """
-    return Flow(_layers(layers, hidden, transform))
+
+    layers: int = 5
+    """Autoregressive layers."""
+    hidden: tuple[int, ...] = (512, 512)
+    """Widths of the inner layers of each network."""
+    transform: Literal["affine", "spline"] = "affine"
+    """Of each entry: shift and scale, or a rational-quadratic spline."""
+    bins: int = 8
+    """Of each spline."""
+    limit: float = 4.0
+    """Splines bend [−limit, limit] and leave the rest as it is."""
+
+    def __post_init__(self):
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        expect_at_least(self, 1, "layers", "hidden")
+        _transform(self)
+
+    def build(self, event_shape, *, axis_name=None, network_dtype=None, scan=None):
+        expect_vector(self, event_shape)
+        return Flow(_layers(self, network_dtype, scan))
 
 
-def iaf(*, layers: int = 5, hidden: tuple[int, ...] = (512, 512), transform: Transform = Affine()) -> Flow:  # noqa: B008
+@dataclass(frozen=True)
+class IAF(Model):
     """Inverse autoregressive flow: samples with their densities in one pass, densities of given data entry by entry.
 
         the inverse of (autoregressive layer → reverse) x layers
 
-    Args, shapes: as of ``maf``. For variational inference: ``flow.sample_and_log_prob`` is the fast direction.
+    Shapes and errors: as of ``MAF``. For variational inference: ``flow.sample_and_log_prob`` is the fast direction.
 
     Reference: Kingma et al., *Improved variational inference with inverse autoregressive flow*, 2016, sec. 3.
 
     >>> import jax, jax.numpy as jnp
-    >>> flow = iaf(layers=2, hidden=(16,))
+    >>> flow = IAF(layers=2, hidden=(16,)).build((3,))
     >>> params, state = flow.init(jax.random.key(0), jnp.zeros((2, 3)))
-    >>> x, log_prob = flow.sample_and_log_prob(jax.random.key(1), params, state, (5, 3))
+    >>> x, log_prob = flow.sample_and_log_prob(jax.random.key(1), params, state, 5)
     >>> x.shape, log_prob.shape
     ((5, 3), (5,))
     """
-    return Flow(Inverse(_layers(layers, hidden, transform)))
+
+    layers: int = 5
+    """Autoregressive layers."""
+    hidden: tuple[int, ...] = (512, 512)
+    """Widths of the inner layers of each network."""
+    transform: Literal["affine", "spline"] = "affine"
+    """Of each entry: shift and scale, or a rational-quadratic spline."""
+    bins: int = 8
+    """Of each spline."""
+    limit: float = 4.0
+    """Splines bend [−limit, limit] and leave the rest as it is."""
+
+    def __post_init__(self):
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        expect_at_least(self, 1, "layers", "hidden")
+        _transform(self)
+
+    def build(self, event_shape, *, axis_name=None, network_dtype=None, scan=None):
+        expect_vector(self, event_shape)
+        return Flow(Inverse(_layers(self, network_dtype, scan)))
 
 
-def _layers(layers, hidden, transform) -> Repeat:
-    network = FlaxConditioner(MADE(hidden, outputs_per_input=transform.parameters_per_element))
-    return Repeat(Chain((Autoregressive(transform, network), Reverse())), layers)
+def _layers(model: MAF | IAF, network_dtype: Any, scan: bool | None) -> Repeat:
+    network = conditioner(MADE(model.hidden), dtype=network_dtype)
+    return Repeat(Chain((Autoregressive(_transform(model), network), Reverse())), model.layers, scan)
+
+
+def _transform(model: MAF | IAF) -> Transform:
+    match model.transform:
+        case "affine":
+            return Affine()
+        case "spline":
+            return RationalQuadraticSpline(model.bins, model.limit)
+    raise ValueError(
+        f"{type(model).__name__}: expected transform to be 'affine' or 'spline', got {model.transform!r}. For another "
+        "one write Repeat(Chain((Autoregressive(transform, MADE()), Reverse())), layers)."
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from nvpjax.bijectors.actnorm import ActNorm
 from nvpjax.bijectors.bounds import NoBound, SigmoidBound
 from nvpjax.bijectors.coupling import Coupling
@@ -13,57 +15,55 @@ from nvpjax.bijectors.transforms import Affine
 from nvpjax.chain import Chain
 from nvpjax.distributions import DiagonalNormal
 from nvpjax.flow import Flow
+from nvpjax.models.model import Model, conditioner, expect_at_least, expect_image
 from nvpjax.multiscale import MultiScale
-from nvpjax.nets import ConvolutionNet, FlaxConditioner
+from nvpjax.nets import ConvolutionNet
 from nvpjax.repeat import Repeat
 
 
-def glow(channels: int, *, levels: int = 3, steps: int = 32, features: int = 512, axis_name: str | None = None) -> Flow:
+@dataclass(frozen=True)
+class Glow(Model):
     """Glow for images with values in [0, 1].
 
         x − ½ → at each level:  squeeze → steps of (actnorm → 1x1 convolution → affine coupling)
                 at each level but the last:  half of the channels leaves as latents, with a learned prior from the rest
 
-    Args:
-        channels: of the images.
-        levels: L; height and width must divide by 2^L.
-        steps: K, of each level.
-        features: maps of the networks.
-        axis_name: the pmap axis for actnorm's measurement in ``init``; see ``ActNorm``.
-
-    Shapes: x ``(batch, height, width, channels)``; latents a tuple of L arrays, finest first. ``init`` wants a real
-    batch: actnorm starts from it.
+    Shapes: events ``(height, width, channels)``; latents a tuple of L arrays, finest first. ``init`` wants a real
+    batch: actnorm starts from it. With ``classes``, the flow's context are labels ``(batch,)``, see ``LabelEmbedding``.
+    Errors: ValueError for sizes below 1, or images that 2^levels does not divide.
 
     Reference: Kingma, Dhariwal, *Glow*, 2018, sec. 3, table 1 and fig. 2. The scale of a coupling is sigmoid(r + 2),
     after the authors' program.
 
     >>> import jax, jax.numpy as jnp
-    >>> flow = glow(channels=1, levels=2, steps=1, features=4)
+    >>> flow = Glow(levels=2, depth=1, features=4).build((4, 4, 1))
     >>> x = jax.random.uniform(jax.random.key(1), (8, 4, 4, 1))
     >>> params, state = jax.jit(flow.init)(jax.random.key(0), x)
-    >>> [z.shape for z in flow.bijector.forward(params["bijector"], state, x)[0]]
+    >>> [z.shape for z in flow.bijector.forward(params["bijector"], state["bijector"], x)[0]]
     [(8, 2, 2, 2), (8, 1, 1, 8)]
     """
-    if channels < 1 or levels < 1 or steps < 1 or features < 1:
-        raise ValueError(
-            "glow: expected channels, levels, steps, features >= 1, got "
-            f"channels={channels}, levels={levels}, steps={steps}, features={features}."
-        )
 
-    def step(channels: int) -> Chain:
-        network = FlaxConditioner(ConvolutionNet(features, outputs=channels))
-        coupling = Coupling(ChannelMask(passes="first"), Affine(SigmoidBound()), network)
-        return Chain((ActNorm(axis_name), LULinear(), coupling))
+    levels: int = 3
+    """L; height and width must divide by 2^L."""
+    depth: int = 32
+    """K, the steps of each level."""
+    features: int = 512
+    """Maps of the networks."""
+    classes: int = 0
+    """Of the labels that condition the flow; 0 for none."""
 
-    def prior(channels: int) -> Coupling:
-        """ẑ = (z − μ(h)) / σ(h): a coupling in which h, the half that goes on, conditions."""
-        network = FlaxConditioner(ConvolutionNet(features, outputs=channels))
-        return Coupling(ChannelMask(passes="first"), Affine(NoBound()), network)
+    def __post_init__(self):
+        expect_at_least(self, 1, "levels", "depth", "features")
+        expect_at_least(self, 0, "classes")
 
-    def level(number: int) -> Chain:
-        inner = 4 * channels * 2**number
-        last = number == levels - 1
-        return Chain((Squeeze(), Repeat(step(inner), steps), *(() if last else (prior(inner),))))
-
-    scales = MultiScale(level(number) for number in range(levels))
-    return Flow(Chain((FixedAffine(shift=-0.5), scales)), DiagonalNormal())
+    def build(self, event_shape, *, axis_name=None, network_dtype=None, scan=None):
+        expect_image(self, event_shape, 2**self.levels, "Pad or crop the images, or use fewer levels.")
+        network = conditioner(ConvolutionNet(self.features), classes=self.classes, dtype=network_dtype)
+        mask = ChannelMask(passes="first")
+        step = Chain((ActNorm(axis_name), LULinear(), Coupling(mask, Affine(SigmoidBound()), network)))
+        # ẑ = (z − μ(h)) / σ(h): a coupling in which h, the half that goes on, conditions.
+        prior = Coupling(mask, Affine(NoBound()), network)
+        level = Chain((Squeeze(), Repeat(step, self.depth, scan), prior))
+        last = Chain((Squeeze(), Repeat(step, self.depth, scan)))
+        scales = MultiScale((*[level] * (self.levels - 1), last))
+        return Flow(Chain((FixedAffine(shift=-0.5), scales)), DiagonalNormal())

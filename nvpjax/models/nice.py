@@ -1,6 +1,9 @@
-"""NICE for vectors."""
+"""NICE for vectors and images."""
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass
 
 from nvpjax.bijectors.coupling import Coupling
 from nvpjax.bijectors.elementwise import Scale
@@ -8,31 +11,46 @@ from nvpjax.bijectors.masks import AlternatingMask
 from nvpjax.bijectors.transforms import Additive
 from nvpjax.chain import Chain
 from nvpjax.flow import Flow
-from nvpjax.nets import MLP, FlaxConditioner
+from nvpjax.models.model import Model, conditioner, expect_at_least, expect_vector, in_turns
+from nvpjax.nets import MLP
+from nvpjax.parts import Reshape
 
 
-def nice(entries: int, *, layers: int = 4, hidden: tuple[int, ...] = (1000,) * 5) -> Flow:
+@dataclass(frozen=True)
+class NICE(Model):
     """NICE: additive couplings on every other entry in turn, then one learned scale an entry.
 
         (additive coupling, even entries pass → additive coupling, odd entries pass) ... → scale
 
-    Args: ``entries`` of a vector; ``layers``: couplings, at least 3 for every entry to act on every other; ``hidden``:
-    widths of each network. Shapes: x and latents ``(batch, entries)``.
+    Shapes: events of any rank, at least 2 entries, odd numbers included; images become vectors first. Latents
+    ``(batch, entries)``. Errors: ValueError for sizes below 1, or events of one entry.
 
     Reference: Dinh, Krueger, Bengio, *NICE*, 2014, sec. 3 and 5.1. (There the base is a logistic or a
     normal; here it is a normal.)
 
     >>> import jax, jax.numpy as jnp
-    >>> flow = nice(entries=6, hidden=(16,))
-    >>> params, state = flow.init(jax.random.key(0), jnp.zeros((2, 6)))
-    >>> flow.log_prob(params, state, jnp.zeros((2, 6)))[0].shape
+    >>> flow = NICE(hidden=(16,)).build((3, 3, 1))
+    >>> params, state = flow.init(jax.random.key(0), jnp.zeros((2, 3, 3, 1)))
+    >>> flow.log_prob(params, state, jnp.zeros((2, 3, 3, 1)))[0].shape
     (2,)
     """
-    if entries < 2 or layers < 1:
-        raise ValueError(f"nice: expected entries >= 2 and layers >= 1, got entries={entries}, layers={layers}.")
-    even = AlternatingMask(passes="even")
-    # With even entries passing, the odd ones change: ⌊entries/2⌋ of them.
-    to_odd = Coupling(even, Additive(), FlaxConditioner(MLP(hidden, outputs=entries // 2)))
-    to_even = Coupling(even.complement(), Additive(), FlaxConditioner(MLP(hidden, outputs=entries - entries // 2)))
-    couplings = [to_odd if layer % 2 == 0 else to_even for layer in range(layers)]
-    return Flow(Chain((*couplings, Scale())))
+
+    layers: int = 4
+    """Couplings; at least 3 for every entry to act on every other."""
+    hidden: tuple[int, ...] = (1000,) * 5
+    """Widths of the inner layers of each network."""
+
+    def __post_init__(self):
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        expect_at_least(self, 1, "layers", "hidden")
+
+    def build(self, event_shape, *, axis_name=None, network_dtype=None, scan=None):
+        entries = expect_vector(self, (math.prod(event_shape),))
+        network = conditioner(MLP(self.hidden), dtype=network_dtype)
+
+        def layer(mask: AlternatingMask) -> Coupling:
+            return Coupling(mask, Additive(), network)
+
+        couplings = in_turns(layer, AlternatingMask(passes="even"), self.layers, entries, scan)
+        to_vector = [] if len(event_shape) == 1 else [Reshape(event_shape, (entries,))]
+        return Flow(Chain((*to_vector, couplings, Scale())))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 from nvpjax.bijectors.bounds import TanhBound
 from nvpjax.bijectors.coupling import Coupling
@@ -12,44 +12,43 @@ from nvpjax.bijectors.transforms import Affine
 from nvpjax.chain import Chain
 from nvpjax.distributions import StandardNormal
 from nvpjax.flow import Flow
-from nvpjax.nets import MLP, FlaxConditioner
-from nvpjax.repeat import Repeat
+from nvpjax.models.model import Model, conditioner, expect_at_least, expect_vector, in_turns
+from nvpjax.nets import MLP
 
 
-def real_nvp_vectors(
-    entries: int, *, layers: int = 8, hidden: Sequence[int] = (64, 64), axis_name: str | None = None
-) -> Flow:
-    """Real NVP for vectors of ``entries`` numbers.
+@dataclass(frozen=True)
+class RealNVPVectors(Model):
+    """Real NVP for vectors.
 
         layers times:  affine coupling → batch normalisation of what it changed,  the halves in turns
 
-    Args: ``layers``: couplings. ``hidden``: widths of each coupling's dense network. ``axis_name``: the pmap axis, so
-    that all moments are the global batch's.
-
-    Shapes: x and latents ``(batch, entries)``. Where the halves are equal, layers are one ``Repeat``.
-    Errors: ValueError for fewer than two entries or no layer.
+    Shapes: events ``(entries,)``, at least 2 entries; latents the same. Errors: ValueError for sizes below 1, or events
+    that are no vectors.
 
     Reference: Real NVP, sec. 3.2 and 3.7, fig. 1 (a flow of the plane).
 
     >>> import jax, jax.numpy as jnp
-    >>> flow = real_nvp_vectors(2, layers=2, hidden=(8,))
+    >>> flow = RealNVPVectors(layers=2, hidden=(8,)).build((2,))
     >>> params, state = flow.init(jax.random.key(0), jnp.zeros((4, 2)))
-    >>> flow.sample(jax.random.key(1), params, state, (5, 2)).shape
+    >>> flow.sample(jax.random.key(1), params, state, 5).shape
     (5, 2)
     """
-    if entries < 2 or layers < 1:
-        raise ValueError(
-            f"real_nvp_vectors: expected entries >= 2 and layers >= 1, got entries={entries}, layers={layers}."
-        )
 
-    def layer(mask: ChannelMask, changed: int) -> Chain:
-        network = FlaxConditioner(MLP(hidden=tuple(hidden), outputs=2 * changed))
-        return Chain(
-            (Coupling(mask, Affine(TanhBound(initial_scale=1.0)), network), BatchNorm(mask, axis_name=axis_name))
-        )
+    layers: int = 8
+    """Couplings."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Widths of the inner layers of each network."""
 
-    first, second = entries // 2, entries - entries // 2
-    if first == second:
-        return Flow(Repeat(layer(ChannelMask("first"), second), layers, alternate=True), StandardNormal())
-    pair = (layer(ChannelMask("first"), second), layer(ChannelMask("second"), first))
-    return Flow(Chain(pair[index % 2] for index in range(layers)), StandardNormal())
+    def __post_init__(self):
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        expect_at_least(self, 1, "layers", "hidden")
+
+    def build(self, event_shape, *, axis_name=None, network_dtype=None, scan=None):
+        entries = expect_vector(self, event_shape)
+        network = conditioner(MLP(self.hidden), dtype=network_dtype)
+
+        def layer(mask: ChannelMask) -> Chain:
+            coupling = Coupling(mask, Affine(TanhBound(initial_scale=1.0)), network)
+            return Chain((coupling, BatchNorm(mask, axis_name=axis_name)))
+
+        return Flow(in_turns(layer, ChannelMask(passes="first"), self.layers, entries, scan), StandardNormal())

@@ -1,10 +1,25 @@
-"""Coupling networks. The only folder that imports Flax, and it imports nothing else of nvpjax."""
+"""Networks that tell bijectors how to act. The only folder that imports Flax, and it imports nothing else of nvpjax."""
 
-from nvpjax.nets.conditioner import FlaxConditioner
+from nvpjax.nets.conditioner import Network
 from nvpjax.nets.convolution import ConvolutionNet
+from nvpjax.nets.flax_conditioner import FlaxConditioner
 from nvpjax.nets.gated import GatedNet
+from nvpjax.nets.label_embedding import LabelEmbedding
 from nvpjax.nets.made import MADE
 from nvpjax.nets.mlp import MLP
+from nvpjax.nets.nnx_conditioner import NNXConditioner
 from nvpjax.nets.residual import ResidualNet
+from nvpjax.nets.rounded import Rounded
 
-__all__ = ["MADE", "MLP", "ConvolutionNet", "FlaxConditioner", "GatedNet", "ResidualNet"]
+__all__ = [
+    "MADE",
+    "MLP",
+    "ConvolutionNet",
+    "FlaxConditioner",
+    "GatedNet",
+    "LabelEmbedding",
+    "NNXConditioner",
+    "Network",
+    "ResidualNet",
+    "Rounded",
+]

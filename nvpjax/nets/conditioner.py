@@ -1,69 +1,90 @@
-"""Flax modules as conditioners: the one place where Flax's variables become params and state."""
+"""Flax's variables as params and state: what all networks of this folder are made of."""
 
 from __future__ import annotations
 
+import abc
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from flax import linen
+from flax import errors, linen
 
 
 @dataclass(frozen=True)
-class FlaxConditioner:
-    """A Flax (linen) module as a ``Conditioner``.
+class Network(abc.ABC):
+    """The helper base of this folder's networks: a conditioner that is a value, with a body of Linen layers.
 
-    The module is called as ``module(x, context, train=train)``. Its collection ``"params"`` becomes params; all its
-    other collections (``"batch_stats"``) become state and are mutable with ``train=True`` only.
+    A network implements ``__call__``, which Flax runs inside ``init`` and ``apply``. The collection ``"params"`` of its
+    layers becomes params; all others (``"batch_stats"``) become state, and change with ``train=True`` only.
 
-    ``dtype`` is that of the network's arithmetic: with ``jnp.bfloat16`` its inputs and parameters are rounded to it
-    before use (what it then gives, a coupling takes back to the dtype of x). Parameters and state are kept as they
-    are, and log-dets stay what they were: exact for the map that is computed. The inverse is not: between forward and
-    inverse a last bit of x may differ, which rounding can make a last bit of ``dtype``. For training, then, and not for
-    what has to invert.
-
-    >>> import jax, jax.numpy as jnp
-    >>> from nvpjax.nets import MLP
-    >>> network = FlaxConditioner(MLP(hidden=(8,), outputs=2))
-    >>> params, state = network.init(jax.random.key(0), jnp.zeros((1, 3)))
-    >>> network.apply(params, state, jnp.zeros((4, 3)))[0].shape
-    (4, 2)
+    Errors: ValueError for a context that does not have a row an example, one that was forgotten or was not there in
+    ``init``, and for params and state that belong to other shapes or come in the wrong order.
     """
 
-    module: linen.Module
-    dtype: Any = None
+    @abc.abstractmethod
+    def __call__(self, x: jax.Array, context: Any = None, *, outputs: int, train: bool = False) -> jax.Array:
+        """The body: give an output whose last axis has ``outputs`` entries."""
 
-    def init(self, key: jax.Array, x: jax.Array, context: Any = None) -> tuple[Any, Any]:
-        return _init(self.module, key, x, context)
+    def init(self, key: jax.Array, x: jax.Array, context: Any = None, *, outputs: int) -> tuple[Any, Any]:
+        self._check_context(x, context)
+        return init_variables(_Body(self, outputs), key, x, context)
 
-    def apply(self, params: Any, state: Any, x: jax.Array, context: Any = None, *, train: bool = False):
-        if self.dtype is not None:
-            params, x, context = _rounded((params, x, context), self.dtype)
-        return _apply(self.module, params, state, x, context, train)
+    def apply(
+        self, params: Any, state: Any, x: jax.Array, context: Any = None, *, outputs: int, train: bool = False
+    ) -> tuple[jax.Array, Any]:
+        self._check_context(x, context)
+        if context is None and any(name.startswith("context") for name in params):
+            raise ValueError(f"{type(self).__name__}: expected a context, as init was given one, got none.")
+        return apply_variables(_Body(self, outputs), params, state, x, context, train)
+
+    def _check_context(self, x, context):
+        shape = getattr(context, "shape", ())
+        if context is not None and (len(shape) < 2 or shape[0] != x.shape[0]):
+            raise ValueError(
+                f"{type(self).__name__}: expected a context with a row an example, shape ({x.shape[0]}, ...), got "
+                f"{shape if shape else type(context).__name__}. Repeat one row for all examples; labels go through "
+                "LabelEmbedding."
+            )
 
 
-def _rounded(tree: Any, dtype: Any) -> Any:
-    def leaf(a):
-        return a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a
+class _Body(linen.Module):
+    """Where a network's layers live."""
 
-    return jax.tree.map(leaf, tree)
+    network: Network
+    outputs: int
+
+    @property
+    def title(self) -> str:
+        return type(self.network).__name__
+
+    @linen.compact
+    def __call__(self, x: jax.Array, context: Any, *, train: bool) -> jax.Array:
+        return self.network(x, context, outputs=self.outputs, train=train)
 
 
-# Modules compare by value, so jit traces equal networks on equal shapes once, however many couplings hold one.
+# Networks compare by value, so jit traces equal networks on equal shapes once, however many couplings hold one.
 # For the 20 networks of the published CIFAR-10 model that saves most of the tracing.
 
 
 @partial(jax.jit, static_argnums=0)
-def _init(module, key, x, context):
+def init_variables(module: linen.Module, key: jax.Array, x: jax.Array, context: Any) -> tuple[Any, Any]:
+    """Give a module's ``(params, state)``."""
     variables = dict(module.init(key, x, context, train=False))
     return variables.pop("params", {}), variables
 
 
 @partial(jax.jit, static_argnums=(0, 5))
-def _apply(module, params, state, x, context, train):
+def apply_variables(module: linen.Module, params: Any, state: Any, x: jax.Array, context: Any, train: bool):
+    """Give a module's ``(output, state)``."""
     variables = {"params": params, **state}
-    if train and state:
-        return module.apply(variables, x, context, train=True, mutable=list(state))
-    return module.apply(variables, x, context, train=train), state
+    try:
+        if train and state:
+            return module.apply(variables, x, context, train=True, mutable=list(state))
+        return module.apply(variables, x, context, train=train), state
+    except (errors.ScopeParamShapeError, errors.ScopeParamNotFoundError, errors.ScopeCollectionNotFound) as error:
+        shape = None if context is None else context.shape
+        raise ValueError(
+            f"{module.title}: expected params and state as init gives them for x {x.shape} and context {shape}, got "
+            f"others. Was init given another context or event, or are params and state swapped? ({error})"
+        ) from error

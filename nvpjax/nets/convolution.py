@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import linen
 
+from nvpjax.nets.conditioner import Network
+from nvpjax.nets.initializers import normal_by_fan_in
 
-class ConvolutionNet(linen.Module):
+
+@dataclass(frozen=True)
+class ConvolutionNet(Network):
     """Three convolutions, the last of which starts at zero, so that a coupling starts without the network's say.
 
         output = conv3x3(relu(conv1x1(relu(conv3x3(x)))))
@@ -20,25 +23,23 @@ class ConvolutionNet(linen.Module):
 
     Reference: Kingma, Dhariwal, *Glow*, 2018, sec. 3.3 and app. A. (The authors' program has an actnorm after the first
     two convolutions, and a learned gain after the last; neither is here.)
+
+    >>> import jax, jax.numpy as jnp
+    >>> network, x = ConvolutionNet(features=4), jnp.zeros((2, 3, 5, 1))
+    >>> params, state = network.init(jax.random.key(0), x, outputs=6)
+    >>> network.apply(params, state, x, outputs=6)[0].shape
+    (2, 3, 5, 6)
     """
 
     features: int
-    outputs: int
 
-    @linen.compact
-    def __call__(self, x: jax.Array, context: Any = None, *, train: bool = False) -> jax.Array:
+    def __call__(self, x: jax.Array, context: Any = None, *, outputs: int, train: bool = False) -> jax.Array:
         h = convolution(self.features, 3)(x)
         if context is not None:
             h = h + linen.Dense(self.features, name="context")(context)[:, None, None, :]
         h = convolution(self.features, 1)(linen.relu(h))
-        return linen.Conv(self.outputs, (3, 3), kernel_init=linen.initializers.zeros)(linen.relu(h))
+        return linen.Conv(outputs, (3, 3), kernel_init=linen.initializers.zeros)(linen.relu(h))
 
 
-def convolution(features: int, kernel: int, name: str | None = None) -> linen.Conv:
-    return linen.Conv(features, (kernel, kernel), kernel_init=_fan_in, name=name)
-
-
-def _fan_in(key, shape, dtype=jnp.float32):
-    """Normal with variance 1/fan-in, drawn flat: XLA's CPU backend takes seconds to compile a four-dimensional draw."""
-    fan_in = math.prod(shape[:-1])
-    return jax.random.normal(key, (math.prod(shape),), dtype).reshape(shape) / math.sqrt(fan_in)
+def convolution(features: int, kernel: int) -> linen.Conv:
+    return linen.Conv(features, (kernel, kernel), kernel_init=normal_by_fan_in)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen
 
+from nvpjax.nets.conditioner import Network
 from nvpjax.nets.convolution import convolution
 
 
-class GatedNet(linen.Module):
+@dataclass(frozen=True)
+class GatedNet(Network):
     """Gated residual convolutions with layer normalisation, and self-attention over positions.
 
         h = conv3x3([x, context])
@@ -21,37 +24,57 @@ class GatedNet(linen.Module):
         gate([a, b]) = a·sigmoid(b),     elu'(h) = elu([h, −h])
 
     It measures nothing, so it serves where a flow is sampled from while it is trained. Shapes: x
-    ``(batch, height, width, channels)``; context None or an image of the same height and width; output
-    ``(batch, height, width, outputs)``.
+    ``(batch, height, width, channels)``; context None, an image of the same height and width, or a vector
+    ``(batch, features)``, which every position sees; output ``(batch, height, width, outputs)``.
 
-    Args: ``heads`` of the self-attention, which must divide ``features``; 0 leaves it out.
+    Args: ``heads`` of the self-attention, which must divide ``features``; 0 leaves it out. Errors: ValueError where
+    they do not.
 
     Reference: Ho et al., *Flow++*, 2019, sec. 3.3 and fig. 2.
+
+    >>> import jax, jax.numpy as jnp
+    >>> network, x, context = GatedNet(features=4, blocks=1, heads=2), jnp.zeros((2, 3, 5, 1)), jnp.zeros((2, 7))
+    >>> params, state = network.init(jax.random.key(0), x, context, outputs=6)
+    >>> network.apply(params, state, x, context, outputs=6)[0].shape
+    (2, 3, 5, 6)
     """
 
     features: int
     blocks: int
-    outputs: int
     heads: int = 0
 
-    @linen.compact
-    def __call__(self, x: jax.Array, context: Any = None, *, train: bool = False) -> jax.Array:
+    def __post_init__(self):
+        if self.heads and self.features % self.heads:
+            raise ValueError(
+                f"GatedNet: expected heads that divide features, got heads={self.heads}, features={self.features}."
+            )
+
+    def __call__(self, x: jax.Array, context: Any = None, *, outputs: int, train: bool = False) -> jax.Array:
         if context is not None:
+            if context.ndim == 2:
+                context = jnp.broadcast_to(context[:, None, None, :], (*x.shape[:-1], context.shape[-1]))
             x = jnp.concatenate([x, context.astype(x.dtype)], axis=-1)
         h = convolution(self.features, 3)(x)
-        for _ in range(self.blocks):
+        for block in range(self.blocks):
             r = convolution(self.features, 3)(_two_sided_elu(h))
             h = _norm()(h + _gate(convolution(2 * self.features, 1)(_two_sided_elu(r))))
             if self.heads:
-                h = _norm()(h + self._attention(h))
-        return linen.Conv(self.outputs, (3, 3), kernel_init=linen.initializers.zeros)(_two_sided_elu(h))
+                h = _norm()(h + _gate(_Attention(self.heads, name=f"attention_{block}")(h)))
+        return linen.Conv(outputs, (3, 3), kernel_init=linen.initializers.zeros)(_two_sided_elu(h))
 
-    def _attention(self, h):
+
+class _Attention(linen.Module):
+    """Self-attention over positions, each of which has a learned place; twice the features come out."""
+
+    heads: int
+
+    @linen.compact
+    def __call__(self, h: jax.Array) -> jax.Array:
         batch, height, width, features = h.shape
         position = self.param(f"position_{height}x{width}", linen.initializers.normal(0.01), (height * width, features))
         rows = h.reshape(batch, height * width, features) + position.astype(h.dtype)
-        attended = linen.MultiHeadDotProductAttention(self.heads, out_features=2 * features)(rows)
-        return _gate(attended).reshape(h.shape)
+        attended = linen.MultiHeadDotProductAttention(self.heads, out_features=2 * features, name="heads")(rows)
+        return attended.reshape(batch, height, width, 2 * features)
 
 
 def _norm() -> linen.LayerNorm:

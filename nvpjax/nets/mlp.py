@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen
 
+from nvpjax.nets.conditioner import Network
+from nvpjax.nets.initializers import last_kernel
 
-class MLP(linen.Module):
+
+@dataclass(frozen=True)
+class MLP(Network):
     """Dense layers with an activation between them; a context, if there is one, is appended to the input.
 
+    Args: ``hidden``: widths of the inner layers. ``final_scale``: the last layer's kernel starts as usual (normal,
+    variance 1/fan-in) times this, and biases at zero, so that by default what a network says starts near zero, and a
+    coupling near the identity; 0 starts there exactly.
+
     Shapes: x ``(batch, features)``, context ``(batch, anything)``, output ``(batch, outputs)``.
+
+    >>> import jax, jax.numpy as jnp
+    >>> network = MLP(hidden=(8,))
+    >>> params, state = network.init(jax.random.key(0), jnp.zeros((1, 3)), outputs=2)
+    >>> network.apply(params, state, jnp.zeros((4, 3)), outputs=2)[0].shape
+    (4, 2)
     """
 
-    hidden: tuple[int, ...]
-    outputs: int
+    hidden: tuple[int, ...] = (64, 64)
     activation: Callable[[jax.Array], jax.Array] = linen.relu
+    final_scale: float = 0.01
 
-    @linen.compact
-    def __call__(self, x: jax.Array, context: Any = None, *, train: bool = False) -> jax.Array:
+    def __post_init__(self):
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+
+    def __call__(self, x: jax.Array, context: Any = None, *, outputs: int, train: bool = False) -> jax.Array:
         h = x if context is None else jnp.concatenate([x, context], axis=-1)
         for features in self.hidden:
             h = self.activation(linen.Dense(features)(h))
-        return linen.Dense(self.outputs)(h)
+        return linen.Dense(outputs, kernel_init=last_kernel(self.final_scale))(h)

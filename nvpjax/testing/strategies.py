@@ -15,7 +15,6 @@ except ImportError as error:
     ) from error
 
 from nvpjax import AlternatingMask, BooleanMask, ChannelMask, Checkerboard, Coupling
-from nvpjax.bijectors.masks import Mask
 
 
 def values(like):
@@ -60,13 +59,8 @@ def masks(event: tuple[int, ...]):
 
 
 def couplings(event: tuple[int, ...], transform, conditioner):
-    """Couplings for events of this shape: a drawn mask, ``transform``, and the network ``conditioner(outputs)``."""
-
-    def build(mask: Mask) -> Coupling:
-        changed = jax.eval_shape(lambda x: mask.split(x)[1], jax.ShapeDtypeStruct((1, *event), np.float32))
-        return Coupling(mask, transform, conditioner(transform.parameters_per_element * changed.shape[-1]))
-
-    return masks(event).map(build)
+    """Couplings for events of this shape: a drawn mask, ``transform`` and ``conditioner``."""
+    return masks(event).map(lambda mask: Coupling(mask, transform, conditioner))
 
 
 def run_at_drawn_points(subject, at, dtypes, cases: int) -> None:

@@ -5,12 +5,11 @@ Everything here is in float64 numpy, one row an example.
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax.numpy as jnp
 import numpy as np
 
 from nvpjax.bijector import Bijector
+from nvpjax.combinator import Composite
 
 ROUNDING_STEPS = 64
 """How many roundings of one epsilon an elementary bijector may make: two dense layers, then exp, or a spline's sums."""
@@ -19,14 +18,11 @@ ROUNDING_STEPS = 64
 def number_of_layers(bijector: Bijector) -> int:
     """Count the elementary bijectors inside: the depth from which tolerances are derived.
 
-    A bijector that holds others counts theirs, as often as it repeats them (a field ``times``, as ``Repeat`` has).
+    What a combinator holds (``parts``) counts as often as it is repeated (``times``).
     """
-    if not dataclasses.is_dataclass(bijector):
+    if not isinstance(bijector, Composite):
         return 1
-    held = [getattr(bijector, field.name) for field in dataclasses.fields(bijector)]
-    held = [item for value in held for item in (value if isinstance(value, tuple) else (value,))]
-    inner = [number_of_layers(item) for item in held if isinstance(item, Bijector)]
-    return max(1, sum(inner)) * getattr(bijector, "times", 1)
+    return max(1, sum(map(number_of_layers, bijector.parts))) * bijector.times
 
 
 def rounding(dtype: str, layers: int) -> float:

@@ -11,7 +11,6 @@ Evaluations are a minute apart. Each checkpoint leaves some memory behind: tenso
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 import tempfile
@@ -26,10 +25,10 @@ import numpy as np
 import tyro
 
 from experiments import command_line
-from experiments.configs import all_configs
 from experiments.errors import Interrupted, UserError
 from experiments.runs.metrics import read_metrics
 from experiments.train import train
+from tests.runs import config_of
 
 MEBIBYTE = 2**20
 GROWTH = 20.0
@@ -82,8 +81,10 @@ def main(arguments: Sequence[str]) -> None:
         lambda: tyro.cli(Arguments, args=arguments, prog="python -m tests.faults.soak", description=__doc__)
     )
     run_dir = options.out or Path(tempfile.mkdtemp()) / "soak"
-    config = dataclasses.replace(
-        all_configs()["digits"][1], features=4, blocks=1, batch_size=32, steps=10**9, eval_every=2000, measure_batches=5
+    config = config_of(
+        "digits",
+        model={"features": 4, "blocks": 1},
+        training={"batch_size": 32, "steps": 10**9, "eval_every": 2000, "measure_batches": 5},
     )
     observer = Observer(options.minutes, run_dir / "metrics.jsonl")
     observer.start()

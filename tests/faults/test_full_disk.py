@@ -7,10 +7,8 @@ import subprocess
 import chex
 import pytest
 
-from experiments.runs.build import train_state_like
-from experiments.runs.checkpoints import Checkpoints
-from experiments.runs.config import read_config
 from tests.faults.launch import ROOT, SMALL, Program
+from tests.runs import final_state
 
 pytestmark = [pytest.mark.fault, pytest.mark.xdist_group("disk")]
 
@@ -36,12 +34,6 @@ def fill(disk, room):
             file.write(bytes(1024))
 
 
-def final_state(run_dir):
-    with Checkpoints(run_dir) as saved:
-        assert saved.latest_step() == STEPS
-        return saved.restore(STEPS, train_state_like(read_config(run_dir)))
-
-
 # The more room, the later: metrics, pictures, checkpoints.
 @pytest.mark.parametrize("when, room", [("start", 0), ("step 10", 0), ("step 10", 50_000), ("step 10", 200_000)])
 def test_full_disk_ends_in_one_line_and_the_same_command_goes_on(disk, tmp_path, when, room):
@@ -65,4 +57,4 @@ def test_full_disk_ends_in_one_line_and_the_same_command_goes_on(disk, tmp_path,
     (disk / "filler").unlink()
     again = Program([*arguments, disk / "run"], tmp_path / "again.txt")
     assert again.end() == 0, again.text()
-    chex.assert_trees_all_equal(final_state(disk / "run"), final_state(tmp_path / "calm"))
+    chex.assert_trees_all_equal(final_state(disk / "run", STEPS), final_state(tmp_path / "calm", STEPS))

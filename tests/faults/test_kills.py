@@ -6,22 +6,15 @@ import time
 import chex
 import pytest
 
-from experiments.runs.build import train_state_like
 from experiments.runs.checkpoints import Checkpoints
-from experiments.runs.config import read_config
 from experiments.runs.metrics import read_metrics
 from tests.faults.launch import SMALL, Program
+from tests.runs import final_state
 
 pytestmark = [pytest.mark.fault, pytest.mark.xdist_group("kills")]
 
 KILLS = 20
 STEPS = 1000
-
-
-def final_state(run_dir):
-    with Checkpoints(run_dir) as saved:
-        assert saved.latest_step() == STEPS
-        return saved.restore(STEPS, train_state_like(read_config(run_dir)))
 
 
 def test_twenty_kills(tmp_path):
@@ -36,10 +29,9 @@ def test_twenty_kills(tmp_path):
         program.wait_for("the first step compiles")
         time.sleep(rng.uniform(0, 4))
         if kill % 2:  # as soon as the next checkpoint is being written
-            before = time.monotonic()
-            while not list((run_dir / "checkpoints").glob("*tmp*")) and time.monotonic() - before < 60:
+            while not list((run_dir / "checkpoints").glob("*tmp*")):
                 assert program.running(), program.text()
-            within_a_write += bool(list((run_dir / "checkpoints").glob("*tmp*")))
+            within_a_write += 1
         assert program.running(), program.text()
         program.process.kill()
         program.process.wait()
@@ -48,7 +40,6 @@ def test_twenty_kills(tmp_path):
     last = Program([*arguments, run_dir], tmp_path / "last.txt")
     assert last.end() == 0, last.text()
     print(f"{KILLS} kills, {within_a_write} of them within a write; latest checkpoint after each: {progress}")
-    assert within_a_write >= KILLS // 4
-    chex.assert_trees_all_equal(final_state(run_dir), final_state(tmp_path / "calm"))
+    chex.assert_trees_all_equal(final_state(run_dir, STEPS), final_state(tmp_path / "calm", STEPS))
     steps = [line["step"] for line in read_metrics(run_dir) if line["split"] == "validation"]
     assert steps == list(range(10, STEPS + 1, 10))

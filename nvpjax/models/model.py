@@ -1,0 +1,95 @@
+"""What a model is, and what models share."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from nvpjax.bijector import Bijector, Conditioner, PyTree
+from nvpjax.bijectors.masks import AlternatingMask, ChannelMask
+from nvpjax.chain import Chain
+from nvpjax.flow import Flow
+from nvpjax.nets import LabelEmbedding, Rounded
+from nvpjax.repeat import Repeat
+
+
+class Model(abc.ABC):
+    """A ready-made flow, not yet told what it is a density of: a value that a config can hold and a file can keep.
+
+    Implementations are frozen dataclasses whose fields are numbers, booleans, strings and tuples of these. Sizes out of
+    range raise ValueError at construction, event shapes that do not fit raise it in ``build``.
+    """
+
+    @abc.abstractmethod
+    def build(
+        self,
+        event_shape: tuple[int, ...],
+        *,
+        axis_name: str | None = None,
+        network_dtype: Any = None,
+        scan: bool | None = None,
+    ) -> Flow:
+        """Give the flow for events of this shape, without the batch.
+
+        The other arguments say how it is computed, not what. ``axis_name``: the pmap axis, so that all moments are the
+        global batch's. ``network_dtype``: of the networks' arithmetic, see ``Rounded``. ``scan``: whether equal layers
+        are one loop, see ``Repeat``; parameters are the same.
+        """
+
+    def penalty(self, flow: Flow, params: PyTree) -> jax.Array:
+        """What training adds to the nats per example, from the params of the flow. The default is 0."""
+        return jnp.zeros(())
+
+
+def expect_at_least(model: Model, least: int, *names: str) -> None:
+    """Raise ValueError where a field, or an entry of it, is no whole number or is smaller than ``least``."""
+    for name in names:
+        sizes = getattr(model, name)
+        for size in sizes if isinstance(sizes, tuple) else (sizes,):
+            if isinstance(size, bool) or not isinstance(size, int) or size < least:
+                raise ValueError(
+                    f"{type(model).__name__}: expected whole numbers {', '.join(names)} >= {least}, got {name}={sizes}."
+                )
+
+
+def expect_vector(model: Model, event_shape: tuple[int, ...]) -> int:
+    """Give the number of entries. Raise ValueError for events that are no vectors of at least two."""
+    if len(event_shape) != 1 or event_shape[0] < 2:
+        raise ValueError(
+            f"{type(model).__name__}: expected an event_shape (entries,) with entries >= 2, got {tuple(event_shape)}. "
+            "The batch is not part of it; put Reshape before the flow for events of another rank."
+        )
+    return event_shape[0]
+
+
+def expect_image(model: Model, event_shape: tuple[int, ...], divisor: int, likely_fix: str) -> None:
+    """Raise ValueError for events that are no images whose sides divide by ``divisor``."""
+    fits = len(event_shape) == 3 and min(event_shape) >= 1 and not any(side % divisor for side in event_shape[:2])
+    if not fits:
+        raise ValueError(
+            f"{type(model).__name__}: expected an event_shape (height, width, channels) with height and width "
+            f"divisible by {divisor}, got {tuple(event_shape)}. {likely_fix}"
+        )
+
+
+def conditioner(network: Conditioner, *, classes: int = 0, dtype: Any = None) -> Conditioner:
+    """The network, given labels where there are classes, in the dtype that was asked for."""
+    if classes:
+        network = LabelEmbedding(network, classes)
+    return network if dtype is None else Rounded(network, dtype)
+
+
+def in_turns(
+    layer: Callable[[Any], Bijector], mask: ChannelMask | AlternatingMask, times: int, entries: int, scan: bool | None
+) -> Bijector:
+    """``layer(mask)``, ``layer(mask.complement())``, and so on, ``times`` layers in all."""
+    if entries % 2 == 0:
+        return Repeat(layer(mask), times, scan, alternate=True)
+    # Parts that differ in size have parameters that differ in shape: what repeats is the pair.
+    pair = Chain((layer(mask), layer(mask.complement())))
+    pairs = [Repeat(pair, times // 2, scan)] if times > 1 else []
+    return Chain((*pairs, *([layer(mask)] if times % 2 else [])))

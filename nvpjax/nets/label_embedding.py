@@ -1,0 +1,72 @@
+"""Labels as a context."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+@dataclass(frozen=True)
+class LabelEmbedding:
+    """A conditioner whose context is a label an example: each class has a learned vector, which ``network`` is given.
+
+        output = network(x, table[label]),     table (classes, features), N(0, 1) at the start
+
+    Args: ``network``: any conditioner that takes a vector as its context. ``classes``: labels are 0 … classes − 1.
+    ``features``: of a vector.
+
+    Shapes: context ``(batch,)``, whole numbers; ``network`` sees ``(batch, features)``. What a label is cannot be
+    checked while a program is traced: one outside of 0 … classes − 1 gives NaN, never the vector of another class.
+
+    Errors: ValueError for no class, no label, or labels of another shape; TypeError for labels that are no whole
+    numbers.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from nvpjax.nets import MLP
+    >>> network, x, labels = LabelEmbedding(MLP((8,)), classes=10), jnp.zeros((2, 3)), jnp.array([7, 10])
+    >>> params, state = network.init(jax.random.key(0), x, labels, outputs=1)
+    >>> jnp.isnan(network.apply(params, state, x, labels, outputs=1)[0]).tolist()
+    [[False], [True]]
+    """
+
+    network: Any
+    classes: int
+    features: int = 32
+
+    def __post_init__(self):
+        if self.classes < 1 or self.features < 1:
+            raise ValueError(
+                f"LabelEmbedding: expected classes, features >= 1, got classes={self.classes}, "
+                f"features={self.features}."
+            )
+
+    def init(self, key: jax.Array, x: jax.Array, context: Any = None, *, outputs: int) -> tuple[Any, Any]:
+        table_key, network_key = jax.random.split(key)
+        table = jax.random.normal(table_key, (self.classes, self.features))
+        params, state = self.network.init(network_key, x, self._vectors(table, x, context), outputs=outputs)
+        return {"table": table, "network": params}, state
+
+    def apply(
+        self, params: Any, state: Any, x: jax.Array, context: Any = None, *, outputs: int, train: bool = False
+    ) -> tuple[jax.Array, Any]:
+        vectors = self._vectors(params["table"], x, context)
+        return self.network.apply(params["network"], state, x, vectors, outputs=outputs, train=train)
+
+    def _vectors(self, table, x, labels):
+        if labels is None or getattr(labels, "shape", None) != x.shape[:1]:
+            got = "none" if labels is None else f"a context of shape {getattr(labels, 'shape', type(labels).__name__)}"
+            raise ValueError(
+                f"LabelEmbedding: expected one label an example as the context, shape {x.shape[:1]}, got {got}. Give "
+                "labels to every call: init, log_prob, sample."
+            )
+        if not jnp.issubdtype(labels.dtype, jnp.integer):
+            raise TypeError(
+                f"LabelEmbedding: expected labels of an integer dtype, got {labels.dtype}. A context of real numbers "
+                "goes to the network without a LabelEmbedding."
+            )
+        labels = labels.astype(jnp.int32) if labels.dtype.itemsize < 4 else labels  # classes may be beyond int8
+        is_class = (labels >= 0) & (labels < self.classes)
+        return jnp.where(is_class[:, None], table[jnp.where(is_class, labels, 0)], jnp.nan).astype(table.dtype)

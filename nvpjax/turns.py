@@ -1,0 +1,102 @@
+"""Masks that take turns with their complements, from layer to layer of a ``Repeat``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from nvpjax.bijector import Bijector, PyTree
+from nvpjax.bijectors.masked import Masked
+from nvpjax.bijectors.masks import ChosenMask
+from nvpjax.combinator import Composite
+
+
+def can_take_turns(bijector: Bijector) -> bool:
+    """Whether there is a mask with a complement in it."""
+    if isinstance(bijector, Composite):
+        return any(map(can_take_turns, bijector.parts))
+    return _has_complement(bijector)
+
+
+def complemented(bijector: Bijector) -> Bijector:
+    """The bijector with every mask in it complemented."""
+    return _with_leaves(_complemented_leaf, bijector)
+
+
+def in_turns(bijector: Bijector) -> Bijector:
+    """The bijector with masks that are chosen on the device: give it ``beside(context, odd)`` for its context."""
+    return bijector if isinstance(bijector, InTurns) else _with_leaves(InTurns, bijector)
+
+
+class Turn(NamedTuple):
+    """A context, and beside it whose turn it is. A walk hands it to every leaf, as contexts are."""
+
+    context: PyTree
+    odd: jax.Array
+    """``(batch,)`` booleans, True where it is the complements' turn."""
+
+
+def beside(context: PyTree, odd: jax.Array, batch: int) -> Turn:
+    """Put whose turn it is beside the context; where an outer loop has done so, they complement each other."""
+    if isinstance(context, Turn):
+        return Turn(context.context, context.odd ^ odd)
+    return Turn(context, jnp.broadcast_to(odd, (batch,)))
+
+
+@dataclass(frozen=True)
+class InTurns(Composite):
+    """A leaf of a layer in a loop: it finds beside its context whose turn it is, and goes by that mask."""
+
+    bijector: Bijector
+
+    @property
+    def parts(self):
+        return (self.bijector,)
+
+    def with_parts(self, parts):
+        return InTurns(*parts)
+
+    def mask_at(self, odd: jax.Array) -> ChosenMask:
+        return ChosenMask(self.bijector.mask, self.bijector.mask.complement(), odd)
+
+    def init(self, key, x, context=None):
+        context, odd = context
+        if not _has_complement(self.bijector):
+            return self.bijector.init(key, x, context)
+        return self.bijector.init_with_mask(self.mask_at(odd), key, x, context)
+
+    def init_inverse(self, key, y, context=None):
+        context, odd = context
+        if not _has_complement(self.bijector):
+            return self.bijector.init_inverse(key, y, context)
+        return self.bijector.init_with_mask(self.mask_at(odd), key, y, context)
+
+    def forward(self, params, state, x, context=None, *, train=False):
+        context, odd = context
+        if not _has_complement(self.bijector):
+            return self.bijector.forward(params, state, x, context, train=train)
+        return self.bijector.forward_with_mask(self.mask_at(odd), params, state, x, context, train=train)
+
+    def inverse(self, params, state, y, context=None, *, train=False):
+        context, odd = context
+        if not _has_complement(self.bijector):
+            return self.bijector.inverse(params, state, y, context, train=train)
+        return self.bijector.inverse_with_mask(self.mask_at(odd), params, state, y, context, train=train)
+
+
+def _has_complement(bijector: Bijector) -> bool:
+    return isinstance(bijector, Masked) and hasattr(bijector.mask, "complement")
+
+
+def _complemented_leaf(leaf: Bijector) -> Bijector:
+    return leaf.with_mask(leaf.mask.complement()) if _has_complement(leaf) else leaf
+
+
+def _with_leaves(change: Callable[[Bijector], Bijector], bijector: Bijector) -> Bijector:
+    if isinstance(bijector, Composite):
+        return bijector.with_parts([_with_leaves(change, part) for part in bijector.parts])
+    return change(bijector)
