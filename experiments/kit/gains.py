@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ import tyro
 
 from experiments import command_line
 from experiments.errors import UserError
+from experiments.kit.programs import command, output_of
 
 WAYS = {
     "plain": [],
@@ -44,16 +43,6 @@ class Arguments:
     """Directory of the runs; those that are there are taken up."""
 
 
-def run(name: str, *arguments: object) -> str:
-    command = [sys.executable, "-m", f"experiments.{name}", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(
-            f"{' '.join(command[2:])} ended with {done.returncode}: {done.stderr.strip().splitlines()[-1:]}"
-        )
-    return done.stdout
-
-
 def main(arguments: Sequence[str]) -> None:
     options = command_line.parse(
         lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.kit.gains", description=__doc__)
@@ -67,8 +56,10 @@ def main(arguments: Sequence[str]) -> None:
         for seed in options.seeds:
             run_dir = options.out / f"{way.replace(' ', '_')}_{seed}"
             common = ["--steps", options.steps, "--eval-every", options.steps // 2, "--seed", seed]
-            run("train", "digits", *common, *WAYS[way], "--run-dir", run_dir, "--data-dir", options.data_dir)
-            record = json.loads(run("evaluate", run_dir, "--checkpoint", "latest", "--draws", options.draws, "--json"))
+            where = ["--run-dir", run_dir, "--data-dir", options.data_dir]
+            output_of(command("train", "digits", *common, *WAYS[way], *where))
+            asked = command("evaluate", run_dir, "--checkpoint", "latest", "--draws", options.draws, "--json")
+            record = json.loads(output_of(asked))
             scores.append(record["result"]["bits_per_dim"])
             seconds.append(record["training"]["seconds"])
         spread = statistics.stdev(scores) if len(scores) > 1 else float("nan")

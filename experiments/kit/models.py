@@ -12,7 +12,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ import tyro
 
 from experiments import command_line
 from experiments.errors import UserError
+from experiments.kit.programs import command, output_of
 from experiments.runs.build import train_state_like
 from experiments.runs.checkpoints import Checkpoints
 from experiments.runs.config_file import read_config
@@ -54,26 +54,12 @@ class Arguments:
     """Directory of the runs; a temporary one by default."""
 
 
-def program(name: str, *arguments: object) -> list[str]:
-    return [sys.executable, "-m", f"experiments.{name}", *map(str, arguments)]
-
-
-def said(command: list[str]) -> str:
-    """Run a program to its end, and give its last line."""
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(
-            f"{' '.join(command[2:])} ended with {done.returncode}: {done.stderr.strip().splitlines()[-1:]}"
-        )
-    return done.stdout.strip().splitlines()[-1]
-
-
-def kill_after_first_checkpoint(command: list[str], run_dir: Path) -> None:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def kill_after_first_checkpoint(words: list[str], run_dir: Path) -> None:
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and not any((run_dir / "checkpoints").glob("[0-9]*")):
         time.sleep(0.01)
     if process.poll() is not None:
-        raise UserError(f"{' '.join(command[2:])} ended before it could be killed")
+        raise UserError(f"{' '.join(words[2:])} ended before it could be killed")
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
 
@@ -92,16 +78,16 @@ def examine(model: str, options: Arguments, out: Path) -> str:
         run_dir = out / f"{model}_{name}"
         common = ["--steps", options.steps, "--eval-every", max(1, options.steps // 3), "--average-decay", 0.99]
         where = ["--run-dir", run_dir, *(["--data-dir", options.data_dir] if config == "digits" else [])]
-        command = program("train", config, "--model", model, *sizes, *common, *where)
+        words = command("train", config, "--model", model, *sizes, *common, *where)
         if name == "killed":
-            kill_after_first_checkpoint(command, run_dir)
-        line = said(command)
+            kill_after_first_checkpoint(words, run_dir)
+        line = output_of(words).splitlines()[-1]
         finals.append(final_leaves(run_dir))
     same = len(finals[0]) == len(finals[1]) and all(map(np.array_equal, *finals))
     if not same:
         raise UserError(f"{model}: the run that was killed and resumed ended with other numbers than the whole one")
-    said(program("sample", out / f"{model}_killed"))
-    again = said(program("evaluate", out / f"{model}_killed"))
+    output_of(command("sample", out / f"{model}_killed"))
+    again = output_of(command("evaluate", out / f"{model}_killed"))
     score, evaluated = (re.search(r"test (\S+ ± \S+ (?:bits/dim|nats))", text)[1] for text in (line, again))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(train_state_like(read_config(run_dir)).params))
     cells = (model, config, f"{parameters:,}", score, evaluated, "yes", "yes", f"{time.monotonic() - begin:.0f}")

@@ -17,7 +17,32 @@ from nvpjax.repeat import Repeat
 
 
 @dataclass(frozen=True)
-class MAF(Model):
+class _OfAutoregressiveLayers(Model):
+    """What MAF and IAF are told; they differ in the direction."""
+
+    layers: int = 5
+    """Autoregressive layers."""
+    hidden: tuple[int, ...] = (512, 512)
+    """Widths of the inner layers of each network."""
+    transform: Literal["affine", "spline"] = "affine"
+    """Of each entry: shift and scale, or a rational-quadratic spline."""
+    bins: int = 8
+    """Of each spline."""
+    limit: float = 4.0
+    """Splines bend [−limit, limit] and leave the rest as it is."""
+
+    def __post_init__(self):
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        expect_at_least(self, 1, "layers", "hidden")
+        _transform(self)
+
+    def _layers(self, network_dtype: Any, scan: bool | None) -> Repeat:
+        network = conditioner(MADE(self.hidden), dtype=network_dtype)
+        return Repeat(Chain((Autoregressive(_transform(self), network), Reverse())), self.layers, scan)
+
+
+@dataclass(frozen=True)
+class MAF(_OfAutoregressiveLayers):
     """Masked autoregressive flow: densities in one pass, samples entry by entry.
 
         (autoregressive layer → reverse) x layers
@@ -35,29 +60,13 @@ class MAF(Model):
     (2,)
     """
 
-    layers: int = 5
-    """Autoregressive layers."""
-    hidden: tuple[int, ...] = (512, 512)
-    """Widths of the inner layers of each network."""
-    transform: Literal["affine", "spline"] = "affine"
-    """Of each entry: shift and scale, or a rational-quadratic spline."""
-    bins: int = 8
-    """Of each spline."""
-    limit: float = 4.0
-    """Splines bend [−limit, limit] and leave the rest as it is."""
-
-    def __post_init__(self):
-        object.__setattr__(self, "hidden", tuple(self.hidden))
-        expect_at_least(self, 1, "layers", "hidden")
-        _transform(self)
-
     def build(self, event_shape, *, axis_name=None, network_dtype=None, scan=None):
         expect_vector(self, event_shape)
-        return Flow(_layers(self, network_dtype, scan))
+        return Flow(self._layers(network_dtype, scan))
 
 
 @dataclass(frozen=True)
-class IAF(Model):
+class IAF(_OfAutoregressiveLayers):
     """Inverse autoregressive flow: samples with their densities in one pass, densities of given data entry by entry.
 
         the inverse of (autoregressive layer → reverse) x layers
@@ -74,33 +83,12 @@ class IAF(Model):
     ((5, 3), (5,))
     """
 
-    layers: int = 5
-    """Autoregressive layers."""
-    hidden: tuple[int, ...] = (512, 512)
-    """Widths of the inner layers of each network."""
-    transform: Literal["affine", "spline"] = "affine"
-    """Of each entry: shift and scale, or a rational-quadratic spline."""
-    bins: int = 8
-    """Of each spline."""
-    limit: float = 4.0
-    """Splines bend [−limit, limit] and leave the rest as it is."""
-
-    def __post_init__(self):
-        object.__setattr__(self, "hidden", tuple(self.hidden))
-        expect_at_least(self, 1, "layers", "hidden")
-        _transform(self)
-
     def build(self, event_shape, *, axis_name=None, network_dtype=None, scan=None):
         expect_vector(self, event_shape)
-        return Flow(Inverse(_layers(self, network_dtype, scan)))
+        return Flow(Inverse(self._layers(network_dtype, scan)))
 
 
-def _layers(model: MAF | IAF, network_dtype: Any, scan: bool | None) -> Repeat:
-    network = conditioner(MADE(model.hidden), dtype=network_dtype)
-    return Repeat(Chain((Autoregressive(_transform(model), network), Reverse())), model.layers, scan)
-
-
-def _transform(model: MAF | IAF) -> Transform:
+def _transform(model: _OfAutoregressiveLayers) -> Transform:
     match model.transform:
         case "affine":
             return Affine()
