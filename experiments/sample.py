@@ -35,7 +35,8 @@ class Arguments:
     run_dir: tyro.conf.Positional[Path]
     """Directory that train wrote."""
     num: int | None = None
-    """Samples to draw; 64 by default, or ten of each label of a model that is given labels."""
+    """Samples to draw; 64 by default. A model that is given labels draws equally many of each, ten by default, so this
+    many or a few more."""
     label: int | None = None
     """Draw of this label alone; for models that were trained with labels."""
     temperature: float = 1.0

@@ -101,12 +101,8 @@ class LearnedDequantization(Dequantization):
     def spread(self, params, state, keys, images, levels):
         _check_pixels(self, images, levels)
         context = _as_context(images, levels)
-
-        def latents(key, context):
-            like = self.flow.latents_like(params, state, 1, context[None], event_shape=images.shape[1:])
-            return jax.tree.map(lambda z: z[0], self.flow.base.sample(key, params["base"], like, context[None]))
-
-        u, log_q = self.flow.from_latents(params, state, jax.vmap(latents)(keys, context), context)
+        z = self.flow.latents_by_keys(keys, params, state, context, event_shape=images.shape[1:])
+        u, log_q = self.flow.from_latents(params, state, z, context)
         return (images.astype(u.dtype) + u) / levels, log_q
 
 

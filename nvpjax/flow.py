@@ -95,6 +95,24 @@ class Flow:
         x, log_det = self.bijector.inverse(params["bijector"], state["bijector"], z, context)
         return x, self.base.log_prob(params["base"], z, context) - log_det
 
+    def latents_by_keys(
+        self,
+        keys: jax.Array,
+        params: PyTree,
+        state: PyTree,
+        context: PyTree = None,
+        *,
+        event_shape: tuple[int, ...] | None = None,
+    ) -> PyTree:
+        """Draw the latents of one event by each of the keys ``(number,)``: none depends on what else is drawn."""
+
+        def one(key, context):
+            row = jax.tree.map(lambda a: a[None], context)
+            like = self.latents_like(params, state, 1, row, event_shape=event_shape)
+            return jax.tree.map(lambda z: z[0], self.base.sample(key, params["base"], like, row))
+
+        return jax.vmap(one)(keys, context)
+
     def latents_like(
         self,
         params: PyTree,

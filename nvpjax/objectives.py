@@ -214,14 +214,8 @@ class ReverseKL(Objective):
         return x, context
 
     def _draw(self, params, state, key, batch):
-        indices, context = _entry(self, batch, "index"), batch.get("context")
-
-        def latents(key, context):
-            row = jax.tree.map(lambda a: a[None], context)
-            like = self.flow.latents_like(params, state, 1, row)
-            return jax.tree.map(lambda z: z[0], self.flow.base.sample(key, params["base"], like, row))
-
-        z = jax.vmap(latents)(example_keys(key, indices), context)
+        keys, context = example_keys(key, _entry(self, batch, "index")), batch.get("context")
+        z = self.flow.latents_by_keys(keys, params, state, context)
         return *self.flow.from_latents(params, state, z, context), context
 
 

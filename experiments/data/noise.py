@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from dataclasses import dataclass
 
 from nvpjax import GaussianDequantization, LearnedDequantization, UniformDequantization
@@ -9,12 +10,12 @@ from nvpjax.dequantization import Dequantization
 from nvpjax.models import FlowPlusPlusDequantizer
 
 
-@dataclass(frozen=True)
-class Noise:
+class Noise(abc.ABC):
     """Of one kind; the classes below are the kinds."""
 
+    @abc.abstractmethod
     def build(self, event_shape: tuple[int, ...]) -> Dequantization:
-        raise NotImplementedError
+        """Give the noise for images of this shape. Sizes that do not fit raise ValueError."""
 
 
 @dataclass(frozen=True)
