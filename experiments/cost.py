@@ -24,7 +24,7 @@ from experiments.configs import all_configs
 from experiments.errors import UserError
 from experiments.runs.build import build_objective, build_train_state, build_train_step
 from experiments.runs.trained import density_of
-from experiments.sample import labels_to_draw, make_sampler
+from experiments.sample import draws_of, make_sampler
 from nvpjax.training import make_eval_step
 
 
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> None:
     _cost("train step", batch_size, options.steps, train_step, start, key, batch)
     numbered = {**batch, "index": jnp.arange(batch_size)}
     _cost("evaluation", batch_size, options.steps, evaluate, *start.evaluated, key, numbered)
-    density, (_, labels, _) = density_of(config, start), labels_to_draw(config, options.samples, None)
+    density, labels = density_of(config, start), draws_of(config, options.samples).labels
     number = options.samples if labels is None else len(labels)
     x = _cost("samples", number, options.steps, make_sampler(number), key, density, labels, 1.0)
     finite = "all finite" if bool(jnp.all(jnp.isfinite(x))) else "not all finite"

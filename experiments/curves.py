@@ -56,8 +56,8 @@ def main(arguments: Sequence[str]) -> None:
     curves.plot(
         evaluated, held_out_scores, "o-", color="C3", markersize=3, label="validation examples, running averages"
     )
-    everything = np.concatenate([smooth, held_out_scores])
-    low, high = everything.min(), np.quantile(everything, 0.95)
+    evaluations = held_out_scores[np.isfinite(held_out_scores)]  # all are in the picture; how a run begins need not be
+    low, high = min([*smooth, *evaluations]), max([np.quantile(smooth, 0.95), *evaluations])
     curves.set(ylabel=data.said_unit, ylim=(low - 0.1 * (high - low), high + 0.3 * (high - low)))
     curves.set_title(
         f"{config.name}: {held_out_scores[-1]:.4f} {data.said_unit} on validation examples at step {evaluated[-1]}"

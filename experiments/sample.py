@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -65,16 +65,26 @@ def make_sampler(number: int, size: int | None = None) -> Callable:
     return sampler
 
 
-def labels_to_draw(config: Config, number: int | None, label: int | None) -> tuple[int, np.ndarray | None, list[str]]:
-    """How many samples, their labels where the model is given them, and the titles of a grid's rows."""
+class Draws(NamedTuple):
+    """What is drawn."""
+
+    number: int
+    labels: np.ndarray | None
+    """Of each sample, of a model that is given them."""
+    row_titles: list[str]
+    """Of a grid with a row a label."""
+
+
+def draws_of(config: Config, number: int | None = None, label: int | None = None) -> Draws:
+    """The samples that are asked for: so many, or as many as there are by default; of one label, or of each."""
     if not config.classes:
-        return number or NUMBER, None, []
+        return Draws(number or NUMBER, None, [])
     if label is not None:
         number = number or NUMBER
-        return number, np.full(number, label, np.int32), []
+        return Draws(number, np.full(number, label, np.int32), [])
     a_class = A_CLASS if number is None else math.ceil(number / config.classes)
     labels = np.repeat(np.arange(config.classes, dtype=np.int32), a_class)
-    return len(labels), labels, [str(label) for label in range(config.classes)]
+    return Draws(len(labels), labels, [str(label) for label in range(config.classes)])
 
 
 def check(options: Arguments, config: Config) -> None:
@@ -106,7 +116,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     check(options, read_config(options.run_dir))
     config, step, train_state = restore_run(options.run_dir, options.checkpoint)
-    number, labels, row_titles = labels_to_draw(config, options.num, options.label)
+    number, labels, row_titles = draws_of(config, options.num, options.label)
     print(f"drawing {number} samples from step {step} ...", flush=True)
     sampler, density = make_sampler(number, options.size), density_of(config, train_state)
     x = sampler(jax.random.key(options.seed), density, labels, options.temperature)

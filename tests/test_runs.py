@@ -189,14 +189,14 @@ def test_models_that_are_given_labels(name, data_dir, tmp_path, capsys):
 
 def test_number_and_rows_of_samples_with_labels(data_dir):
     config = small("real_nvp", data_dir, model={"classes": 10})
-    number, labels, titles = sample.labels_to_draw(config, None, None)
+    number, labels, titles = sample.draws_of(config, None, None)
     assert number == 100 and labels.tolist() == [label for label in range(10) for _ in range(10)]
     assert titles == [str(label) for label in range(10)]
-    number, labels, titles = sample.labels_to_draw(config, 12, None)  # a row has equally many of each
+    number, labels, titles = sample.draws_of(config, 12, None)  # a row has equally many of each
     assert number == 20 and labels.tolist() == [label for label in range(10) for _ in range(2)]
-    number, labels, titles = sample.labels_to_draw(config, 3, 7)
+    number, labels, titles = sample.draws_of(config, 3, 7)
     assert (number, labels.tolist(), titles) == (3, [7, 7, 7], [])
-    assert sample.labels_to_draw(small("real_nvp", data_dir), None, None) == (64, None, [])
+    assert sample.draws_of(small("real_nvp", data_dir), None, None) == (64, None, [])
 
 
 def test_averages_are_what_is_evaluated_and_sampled(data_dir, tmp_path, capsys):

@@ -22,7 +22,7 @@ from experiments.runs.interruption import Interruption
 from experiments.runs.metrics import MetricsLog, NoLog
 from experiments.runs.progress import TrainingProgress
 from experiments.runs.trained import density_of
-from experiments.sample import labels_to_draw, make_sampler
+from experiments.sample import draws_of, make_sampler
 from nvpjax.parallel import parallel_eval_step, unreplicate
 from nvpjax.training import TrainState
 
@@ -84,18 +84,18 @@ class Validation:
     def _draw_samples(self, step: int, train_state: TrainState) -> None:
         config = self.config
         key, density = jax.random.key(config.training.seed), density_of(config, train_state)
-        x = self._sampler(key, density, self._labels[1], 1.0)
+        x = self._sampler(key, density, self._draws.labels, 1.0)
         path = self.run_dir / f"samples_{step:06d}.png"
-        config.data.draw(path, np.asarray(x), f"{config.name}: samples at step {step}", self._labels[2])
+        config.data.draw(path, np.asarray(x), f"{config.name}: samples at step {step}", self._draws.row_titles)
 
     @cached_property
     def _measure_step(self):
         return parallel_eval_step(build_measure_step(self.config))
 
     @cached_property
-    def _labels(self):
-        return labels_to_draw(self.config, None, None)
+    def _draws(self):
+        return draws_of(self.config)
 
     @cached_property
     def _sampler(self):
-        return make_sampler(self._labels[0])
+        return make_sampler(self._draws.number)
