@@ -121,6 +121,7 @@ REAL_NVP_ODD_VECTORS = Flow(Chain((Repeat(PAIR, 1), PAIR.bijectors[0])), Standar
 NICE_IMAGE = Flow(
     Chain(
         (
+            FixedAffine(12**0.5, -(3**0.5)),
             Reshape((2, 2, 1), (4,)),
             Repeat(Coupling(AlternatingMask("even"), Additive(), MLP((8,))), 3, alternate=True),
             Scale(),

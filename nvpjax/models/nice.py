@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from nvpjax.bijectors.coupling import Coupling
-from nvpjax.bijectors.elementwise import Scale
+from nvpjax.bijectors.elementwise import FixedAffine, Scale
 from nvpjax.bijectors.masks import AlternatingMask
 from nvpjax.bijectors.transforms import Additive
 from nvpjax.chain import Chain
@@ -15,6 +15,12 @@ from nvpjax.models.model import Model, conditioner, expect_at_least, expect_vect
 from nvpjax.nets import MLP
 from nvpjax.parts import Reshape
 
+UNIT_SCALE = FixedAffine(2 * math.sqrt(3), -math.sqrt(3))
+"""From [0, 1], where pixels are, to mean 0 and variance 1 of what is evenly spread there.
+
+Additive couplings keep volume, and the last scale alone would take thousands of steps to get there.
+"""
+
 
 @dataclass(frozen=True)
 class NICE(Model):
@@ -22,8 +28,9 @@ class NICE(Model):
 
         (additive coupling, even entries pass → additive coupling, odd entries pass) ... → scale
 
-    Shapes: events of any rank, at least 2 entries, odd numbers included; images become vectors first. Latents
-    ``(batch, entries)``. Errors: ValueError for sizes below 1, or events of one entry.
+    Shapes: events of any rank, at least 2 entries, odd numbers included; images, with values in [0, 1], are brought to
+    unit scale and become vectors first. Latents ``(batch, entries)``. Errors: ValueError for sizes below 1, or
+    events of one entry.
 
     Reference: Dinh, Krueger, Bengio, *NICE*, 2014, sec. 3 and 5.1. (There the base is a logistic or a
     normal; here it is a normal.)
@@ -52,5 +59,5 @@ class NICE(Model):
             return Coupling(mask, Additive(), network)
 
         couplings = in_turns(layer, AlternatingMask(passes="even"), self.layers, entries, scan)
-        to_vector = [] if len(event_shape) == 1 else [Reshape(event_shape, (entries,))]
-        return Flow(Chain((*to_vector, couplings, Scale())))
+        from_image = [] if len(event_shape) == 1 else [UNIT_SCALE, Reshape(event_shape, (entries,))]
+        return Flow(Chain((*from_image, couplings, Scale())))
