@@ -20,7 +20,8 @@ Precision = Literal["float32", "bfloat16"]
 
 RANGES = {
     "above 0": (lambda value: 0 < value < math.inf, "learning_rate gradient_clip reconstruction_bound"),
-    "above 0 and below 2³¹": (lambda value: 0 < value < 2**31, "batch_size eval_every log_every"),
+    "above 0 and below 2³¹": (lambda value: 0 < value < 2**31, "eval_every log_every"),
+    "above 0, at most 2²⁰": (lambda value: 0 < value <= 2**20, "batch_size"),
     "at least 0": (lambda value: 0 <= value < math.inf, "final_learning_rate scale_penalty weight_decay"),
     "at least 0 and below 2³¹": (lambda value: 0 <= value < 2**31, "steps warmup_steps measure_batches"),
     "at least 0 and below 2³²": (lambda value: 0 <= value < 2**32, "seed"),

@@ -16,11 +16,13 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
+from nvpjax.checked import Call, Checked
+
 PyTree = Any
 """Arrays in tuples, lists and dicts. Axis 0 of every array is the batch."""
 
 
-class Bijector(abc.ABC):
+class Bijector(Checked, abc.ABC):
     """An invertible map between data x and latents z, with its log-determinant.
 
     ``forward`` is the paper's f, from data to latents; ``inverse`` is f⁻¹, from latents to data. The log-det of a
@@ -40,8 +42,21 @@ class Bijector(abc.ABC):
     ``inverse(..., train=True)`` needs to undo exactly that batch. With ``train=False`` both directions use running
     averages: a pure bijection, one example at a time.
 
+    Errors: every call is held against ``init``, when it is traced: TypeError or ValueError for x that ``init`` does not
+    take, for whole numbers, no batch or an empty one; for params and state of other shapes than ``init`` gives for such
+    an x and context; for a context without a row an example, or that nothing reads (see ``checked.py``).
+
     Reference: Dinh, Sohl-Dickstein, Bengio, *Density estimation using Real NVP*, 2017, eq. 2 and 3.
     """
+
+    CALLS = {
+        "init": Call(("key", "x", "context")),
+        "init_inverse": Call(("key", "x", "context"), "init_inverse"),
+        "forward": Call(("params", "state", "x", "context")),
+        "inverse": Call(("params", "state", "x", "context"), "init_inverse"),
+        "log_det": Call(("params", "state", "x", "context")),
+    }
+    READS_CONTEXT = "forward"
 
     @abc.abstractmethod
     def init(self, key: jax.Array, x: PyTree, context: PyTree = None) -> tuple[PyTree, PyTree]:
@@ -145,13 +160,3 @@ def sum_over_event(log_derivative: jax.Array) -> jax.Array:
     """Sum ``(batch, *event)`` to ``(batch,)``, in at least float32."""
     axes = tuple(range(1, log_derivative.ndim))
     return jnp.sum(log_derivative, axis=axes, dtype=log_det_dtype(log_derivative))
-
-
-def expect_floating(name: str, x: PyTree) -> None:
-    """Raise TypeError where an array of x holds whole numbers: what is computed from them would be rounded to them."""
-    for leaf in jax.tree.leaves(x):
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise TypeError(
-                f"{name}: expected x of a floating dtype, got {leaf.dtype}. Turn pixels into floats with "
-                "a Dequantization (PixelLikelihood dequantizes), other whole numbers with astype."
-            )

@@ -9,8 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from nvpjax.bijector import PyTree
+from nvpjax.checked import unchecked
 from nvpjax.flow import Flow
 from nvpjax.places import is_measured
+
+NOISE_STEP = 2**-7
+"""Of the noise between two pixels: the coarsest that it may be rounded to."""
 
 
 def example_keys(key: jax.Array, indices: jax.Array) -> jax.Array:
@@ -42,8 +46,11 @@ class Dequantization(abc.ABC):
         """Give ``(x, log q(u | image))``: x shaped like images, log q in nats, ``(batch,)``.
 
         Shapes: keys ``(batch,)``, one an image, from ``example_keys`` or ``jax.random.split``; images
-        ``(batch, *event)`` of an integer dtype with values 0 … levels − 1. Errors: TypeError for images of another
-        dtype, ValueError for none or for levels < 1.
+        ``(batch, *event)`` of an integer dtype with values 0 … levels − 1.
+
+        Errors: TypeError for images of another dtype; ValueError for none, for keys that are not one an image, for
+        levels < 1 or so many that a pixel leaves no digits to the noise, and for pixels outside the range. Inside
+        compiled code, where no error can be raised, those give NaN.
         """
 
 
@@ -65,10 +72,10 @@ class UniformDequantization(Dequantization):
     """
 
     def spread(self, params, state, keys, images, levels):
-        _check_pixels(self, images, levels)
+        _check_pixels(self, images, levels, keys)
         u = jax.vmap(lambda key: jax.random.uniform(key, images.shape[1:]))(keys)
         # The noise stays below 1, but its sum with a large pixel can round up to the next whole number.
-        return (images.astype(u.dtype) + u) / levels, jnp.zeros(len(images), u.dtype)
+        return _in_steps(self, images, u, levels), jnp.zeros(len(images), u.dtype)
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,8 @@ class LearnedDequantization(Dequantization):
     def init(self, key, images, levels):
         _check_pixels(self, images, levels)
         noise = jnp.full(images.shape, 0.5)
-        params, state = self.flow.init(key, noise, _as_context(images, levels))
+        with unchecked():  # noise may be the same for all images: a flow that does not read its context serves
+            params, state = self.flow.init(key, noise, _as_context(images, levels))
         if is_measured(state):
             raise ValueError(
                 "LearnedDequantization: expected a flow that measures nothing (no BatchNorm, also in its networks), "
@@ -99,11 +107,11 @@ class LearnedDequantization(Dequantization):
         return params, state
 
     def spread(self, params, state, keys, images, levels):
-        _check_pixels(self, images, levels)
+        _check_pixels(self, images, levels, keys)
         context = _as_context(images, levels)
         z = self.flow.latents_by_keys(keys, params, state, context, event_shape=images.shape[1:])
         u, log_q = self.flow.from_latents(params, state, z, context)
-        return (images.astype(u.dtype) + u) / levels, log_q
+        return _in_steps(self, images, u, levels), log_q
 
 
 @dataclass(frozen=True)
@@ -132,17 +140,37 @@ class GaussianDequantization(Dequantization):
             raise ValueError(f"GaussianDequantization: expected deviation > 0, got {self.deviation}.")
 
     def spread(self, params, state, keys, images, levels):
-        _check_pixels(self, images, levels)
+        _check_pixels(self, images, levels, keys)
         noise = jax.vmap(lambda key: jax.random.normal(key, images.shape[1:]))(keys)
-        x = (images.astype(noise.dtype) + 0.5) / levels + self.deviation * noise
-        return x, jnp.zeros(len(images), noise.dtype)
+        middles = _in_steps(self, images, jnp.full(images.shape, 0.5, noise.dtype), levels)
+        return middles + self.deviation * noise, jnp.zeros(len(images), noise.dtype)
 
 
 def _as_context(images: jax.Array, levels: int) -> jax.Array:
     return 2 * images.astype(jnp.float32) / levels - 1
 
 
-def _check_pixels(dequantization: Dequantization, images: jax.Array, levels: int) -> None:
+def _in_steps(dequantization: Dequantization, images: jax.Array, u: jax.Array, levels: int) -> jax.Array:
+    """(pixel + u) / levels, for pixels that are 0 … levels − 1."""
+    name = type(dequantization).__name__
+    if levels * float(jnp.finfo(u.dtype).eps) > NOISE_STEP:
+        raise ValueError(f"{name}: expected noise of a dtype that keeps it beside {levels} levels, got {u.dtype}.")
+    x = (images.astype(u.dtype) + u) / levels
+    limits = jnp.iinfo(images.dtype)
+    if limits.min >= 0 and limits.max < levels:
+        return x
+    inside = (images >= 0) & (images < levels)
+    if not isinstance(images, jax.core.Tracer) and not bool(jnp.all(inside)):
+        raise ValueError(
+            f"{name}: expected pixels 0 to {levels - 1}, got {jnp.min(images)} to {jnp.max(images)}: set levels, or "
+            "bring the images into the range."
+        )
+    return jnp.where(inside, x, jnp.nan)
+
+
+def _check_pixels(
+    dequantization: Dequantization, images: jax.Array, levels: int, keys: jax.Array | None = None
+) -> None:
     name = type(dequantization).__name__
     if not jnp.issubdtype(images.dtype, jnp.integer):
         raise TypeError(f"{name}: expected whole pixels of an integer dtype, got {images.dtype}.")
@@ -150,3 +178,8 @@ def _check_pixels(dequantization: Dequantization, images: jax.Array, levels: int
         raise ValueError(f"{name}: expected at least one image, (batch, *event), got shape {images.shape}.")
     if levels < 1:
         raise ValueError(f"{name}: expected levels >= 1, got {levels}.")
+    if keys is not None and keys.shape[:1] != images.shape[:1]:
+        raise ValueError(
+            f"{name}: expected a key for each of {len(images)} images, got keys of shape {keys.shape}: "
+            "jax.random.split(key, number) or example_keys(key, indices) gives them."
+        )

@@ -11,10 +11,21 @@ import jax
 import jax.numpy as jnp
 
 from nvpjax.bijector import PyTree, log_det_dtype, sum_over_event
+from nvpjax.checked import Call, Checked
+from nvpjax.values import expect_at_least, expect_finite
 
 
-class Distribution(abc.ABC):
-    """A density over latents, with learned parameters where it has any. The counterpart of ``Bijector``."""
+class Distribution(Checked, abc.ABC):
+    """A density over latents, with learned parameters where it has any. The counterpart of ``Bijector``.
+
+    Errors: as of ``Bijector``: every call is held against ``init``.
+    """
+
+    CALLS = {
+        "init": Call(("key", "x", "context")),
+        "log_prob": Call(("params", "x", "context")),
+        "sample": Call(("key", "params", "x", "context")),
+    }
 
     def init(self, key: jax.Array, z: PyTree, context: PyTree = None) -> PyTree:
         """Give the parameters for latents shaped like ``z``. The default is a distribution without any."""
@@ -109,8 +120,7 @@ class NormalMixture(Distribution):
     components: int
 
     def __post_init__(self):
-        if self.components < 1:
-            raise ValueError(f"NormalMixture: expected components >= 1, got {self.components}.")
+        expect_at_least(self, 1, "components")
 
     def init(self, key, z, context=None):
         _check_array(self, z)
@@ -154,6 +164,7 @@ class Uniform(Distribution):
     high: float = 1.0
 
     def __post_init__(self):
+        expect_finite(self)
         if not self.low < self.high:
             raise ValueError(f"Uniform: expected low < high, got {self!r}.")
 

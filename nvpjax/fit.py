@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from nvpjax.bijector import PyTree, expect_floating
+from nvpjax.bijector import PyTree
+from nvpjax.checked import expect_batch
 from nvpjax.convolves import is_slow_in_a_loop
 from nvpjax.flow import Density, Flow
 from nvpjax.objectives import Batch, Likelihood, Objective
@@ -206,7 +207,7 @@ def _objective_and_data(flow, x, context) -> tuple[Objective, Batch, int | None]
         if x is None:
             raise ValueError("fit: expected data x for a flow, got none. What is fitted without data is a ReverseKL.")
         x, context = jax.tree.map(np.asarray, (x, context))
-        expect_floating("fit", x)
+        expect_batch(flow, x, context)
         objective, data = Likelihood(flow), {"x": x} if context is None else {"x": x, "context": context}
     elif isinstance(flow, Objective):
         if not (x is None or isinstance(x, dict)) or context is not None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import jax
+import jax.numpy as jnp
 
-from nvpjax.bijector import Bijector, PyTree, expect_floating
+from nvpjax.bijector import Bijector, PyTree
+from nvpjax.checked import Call, Checked, expect_batch, expect_made_for
 from nvpjax.distributions import Distribution, ForeignDistribution, StandardNormal
 from nvpjax.event import Event
 
 
 @dataclass(frozen=True)
-class Flow:
+class Flow(Checked):
     """A normalizing flow: the density of x whose latents z = f(x) follow ``base``.
 
         log p(x) = log p_Z(f(x)) + log|det ∂f(x)/∂x|
@@ -35,6 +37,9 @@ class Flow:
     ((5, 2), (4,))
     """
 
+    CALLS = {"init": Call(("key", "x", "context")), "log_prob": Call(("params", "state", "x", "context"))}
+    READS_CONTEXT = "log_prob"
+
     bijector: Bijector
     base: Distribution = StandardNormal()
 
@@ -46,7 +51,6 @@ class Flow:
 
     def init(self, key: jax.Array, x: PyTree, context: PyTree = None) -> tuple[PyTree, PyTree]:
         """Give ``(params, state)`` for data shaped like ``x``."""
-        expect_floating("Flow", x)
         bijector_key, base_key = jax.random.split(key)
         params, state = self.bijector.init(bijector_key, x, context)
         z, _, _ = self.bijector.forward(params, state, x, context)
@@ -57,7 +61,6 @@ class Flow:
         self, params: PyTree, state: PyTree, x: PyTree, context: PyTree = None, *, train: bool = False
     ) -> tuple[jax.Array, PyTree]:
         """Give ``(log p(x), state)``; log p(x) in nats, shape ``(batch,)``."""
-        expect_floating("Flow", x)
         z, log_det, after = self.bijector.forward(params["bijector"], state["bijector"], x, context, train=train)
         return self.base.log_prob(params["base"], z, context) + log_det, {**state, "bijector": after}
 
@@ -123,7 +126,15 @@ class Flow:
         event_shape: tuple[int, ...] | None = None,
     ) -> PyTree:
         """Give the shapes and dtypes of the latents of ``number`` events, without computing anything."""
-        x = state["event"].like(number, event_shape)
+        event = state.get("event") if isinstance(state, dict) else None
+        if not isinstance(event, Event):
+            raise TypeError(
+                f"Flow: expected a flow's state, as init gives it, got {jax.tree.map(jnp.shape, state)}: the order is "
+                "(key, params, state, number, context)."
+            )
+        x = event.like(number, event_shape)
+        expect_batch(self, x, context)
+        expect_made_for(self, "init", {"params": params, "state": state}, x, context)
         return jax.eval_shape(self.bijector.forward, params["bijector"], state["bijector"], x, context)[0]
 
     def at(self, params: PyTree, state: PyTree) -> Density:
@@ -164,6 +175,7 @@ class Density:
 
     def log_prob(self, x: PyTree, context: PyTree = None) -> jax.Array:
         """Give log p(x | context) in nats, ``(batch,)``. Errors: ValueError for events of another shape."""
+        expect_batch(self.flow, x, context)
         if Event.of(x).shape != self.event_shape:
             raise ValueError(f"Density: expected x of events {self.event_shape}, got {Event.of(x).shape}.")
         return self.flow.log_prob(self.params, self.state, x, context)[0]
@@ -174,12 +186,6 @@ class Density:
 
     def sample_and_log_prob(self, key: jax.Array, number: int, context: PyTree = None) -> tuple[PyTree, jax.Array]:
         """Draw ``number`` events and give ``(x, log p(x | context))``."""
-        rows = {leaf.shape[:1] for leaf in jax.tree.leaves(context)}
-        if rows - {(number,)}:
-            raise ValueError(
-                f"Density: expected a context of {number} rows, one for each draw, got {sorted(rows)}: repeat the one "
-                "that all have with jnp.repeat."
-            )
         return self.flow.sample_and_log_prob(key, self.params, self.state, number, context)
 
     def latents(self, x: PyTree, context: PyTree = None) -> PyTree:

@@ -99,7 +99,7 @@ def halves(h):
 
 
 def _halves(h):
-    channels = h.shape[-1]
+    channels = h.shape[-1] if h.ndim > 1 else 1  # axis 0 is the batch
     if channels % 2:
         raise ValueError(
             f"MultiScale: expected an even number of channels to halve, got {channels} in shape {h.shape}. "

@@ -19,6 +19,7 @@ from nvpjax.bijector import PyTree
 from nvpjax.dequantization import Dequantization, UniformDequantization, example_keys
 from nvpjax.flow import Flow
 from nvpjax.places import is_measured
+from nvpjax.values import expect_at_least
 
 Batch = dict[str, PyTree]
 
@@ -128,6 +129,9 @@ class PixelLikelihood(Objective):
     dequantization: Dequantization = UniformDequantization()
     labels: bool = False
 
+    def __post_init__(self):
+        expect_at_least(self, 1, "levels")
+
     def init(self, key, batch):
         flow_key, noise_key, draw_key = jax.random.split(key, 3)
         noise = self.dequantization.init(noise_key, _entry(self, batch, "image"), self.levels)
@@ -194,6 +198,7 @@ class ReverseKL(Objective):
 
     def __post_init__(self):
         object.__setattr__(self, "event_shape", tuple(self.event_shape))
+        expect_at_least(self, 1, "event_shape")
 
     def init(self, key, batch):
         x = jnp.zeros((len(_entry(self, batch, "index")), *self.event_shape))

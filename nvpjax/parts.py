@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass, replace
 
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 
 from nvpjax.bijector import Bijector, StatelessBijector, zero_log_det
 from nvpjax.combinator import Combinator, added
+from nvpjax.values import expect_at_least
 
 
 @dataclass(frozen=True)
@@ -27,15 +29,15 @@ class OnAxes(Combinator):
 
     >>> import jax.numpy as jnp
     >>> from nvpjax import OnAxes, Reverse
-    >>> OnAxes(Reverse(), axes=(0,)).forward((), (), jnp.array([[[1, 2], [3, 4]]]))[0].tolist()
-    [[[3, 4], [1, 2]]]
+    >>> OnAxes(Reverse(), axes=(0,)).forward((), (), jnp.array([[[1.0, 2.0], [3.0, 4.0]]]))[0].tolist()
+    [[[3.0, 4.0], [1.0, 2.0]]]
     """
 
     bijector: Bijector
     axes: tuple[int, ...]
 
     def __post_init__(self):
-        object.__setattr__(self, "axes", tuple(self.axes))
+        object.__setattr__(self, "axes", tuple(map(operator.index, self.axes)))
 
     @property
     def parts(self):
@@ -139,12 +141,14 @@ class Reshape(StatelessBijector):
     (3, 4)
     """
 
+    EVENT_AXES = 0
     before: tuple[int, ...]
     after: tuple[int, ...]
 
     def __post_init__(self):
         object.__setattr__(self, "before", tuple(self.before))
         object.__setattr__(self, "after", tuple(self.after))
+        expect_at_least(self, 1, "before", "after")
         if math.prod(self.before) != math.prod(self.after):
             raise ValueError(f"Reshape: expected shapes of the same size, got {self.before} and {self.after}.")
 

@@ -12,6 +12,7 @@ from nvpjax.bijector import Bijector
 from nvpjax.combinator import Combinator, added
 from nvpjax.convolves import convolves, is_slow_in_a_loop
 from nvpjax.turns import beside, can_take_turns, complemented, in_turns
+from nvpjax.values import expect_at_least
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,7 @@ class Repeat(Combinator):
     def __post_init__(self):
         if not isinstance(self.bijector, Bijector):
             raise TypeError(f"Repeat: expected a Bijector, got {self.bijector!r}.")
-        if self.times < 1:
-            raise ValueError(f"Repeat: expected times >= 1, got {self.times}.")
-
+        expect_at_least(self, 1, "times")
         if self.alternate and not can_take_turns(self.bijector):
             raise ValueError(
                 f"Repeat: expected a mask with a complement where alternate=True, got none in {self.bijector!r}. "

@@ -15,10 +15,12 @@ import numpy as np
 from nvpjax.bijector import Bijector, PyTree, log_det_dtype, sum_over_event, zero_log_det
 from nvpjax.bijectors.coupling import Coupling
 from nvpjax.bijectors.masks import Mask
+from nvpjax.checked import unchecked
 from nvpjax.combinator import Combinator, Composite, applied, refuse_measuring
 from nvpjax.places import ERROR
 from nvpjax.repeat import fold, unfold
 from nvpjax.turns import InTurns, Turn, beside
+from nvpjax.values import expect_at_least, expect_finite
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Reversible(Composite):
     activations that are off is wrong. So forward keeps of each layer's input one random projection (signs ±1) an
     example, and the backward pass measures with it
 
-        error = max over layers and examples |r·(x̂ − x)| / (√D · (rms(x̂) + rms(y) / 100)),
+        error = max over layers and examples |r·(x̂ − x)| / (√D · (rms(x̂) + rms(y) / 100)),   rms of that example
 
     which for an error spread over all D entries is about its size relative to x (or y, where x is nearly nothing).
     Where that is above ``bound``, or is no number, all gradients are NaN: a wrong gradient is never given silently.
@@ -70,8 +72,11 @@ class Reversible(Composite):
     def __post_init__(self):
         if not isinstance(self.bijector, Bijector):
             raise TypeError(f"Reversible: expected a Bijector, got {self.bijector!r}.")
-        if (self.every is not None and self.every < 1) or not self.bound > 0:
-            raise ValueError(f"Reversible: expected every >= 1 and bound > 0, got {self.every} and {self.bound}.")
+        if self.every is not None:
+            expect_at_least(self, 1, "every")
+        expect_finite(self)
+        if not self.bound > 0:
+            raise ValueError(f"Reversible: expected bound > 0, got {self.bound}.")
 
     @property
     def parts(self):
@@ -121,13 +126,15 @@ def layers_between_stored(error: float, layers: int, *, bound: float = 1e-3, dty
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _forward(reversible, train, params, state, x, context):
-    y, log_det, after = reversible.bijector.forward(params, state["bijector"], x, context, train=train)
+    with unchecked():
+        y, log_det, after = reversible.bijector.forward(params, state["bijector"], x, context, train=train)
     return y, log_det, {**state, "bijector": after}
 
 
 def _forward_keeping(reversible, train, params, state, x, context):
     keep = Keep(train, reversible.every)
-    y, log_det, outputs = keep(Whole(reversible.bijector), (params, state["bijector"]), x, context, False)
+    with unchecked():
+        y, log_det, outputs = keep(Whole(reversible.bijector), (params, state["bijector"]), x, context, False)
     after, kept = outputs
     return (y, log_det, {**state, "bijector": after}), (params, state, after, kept, y, context)
 
@@ -138,7 +145,9 @@ def _backward(reversible, train, residuals, cotangents):
     walk = Undo(train, reversible.every)
     variables = (params, state["bijector"], after, kept, _without_float0(of_after["bijector"]))
     values = jax.tree.map(Value, y, of_y)
-    values, of_context, outputs = walk(Whole(reversible.bijector), variables, values, Beside(context, of_log_det), True)
+    with unchecked():
+        walked = walk(Whole(reversible.bijector), variables, values, Beside(context, of_log_det), True)
+    values, of_context, outputs = walked
     _, of_x = _values_and_cotangents(values)
     of_params, of_state, errors = outputs
     error = jnp.max(jnp.stack([jnp.max(error) for error in jax.tree.leaves(errors)]))
@@ -421,20 +430,30 @@ def _project(leaf: jax.Array) -> jax.Array:
 
 
 def _checked(x: PyTree, y: PyTree, kept: PyTree, whole: bool) -> tuple[PyTree, jax.Array]:
-    """The input, as it was where it was kept whole, else as it was rebuilt; and the error of what was rebuilt."""
+    """The input, as it was where it was kept whole, else as it was rebuilt; and the error of what was rebuilt.
+
+    Each example's is measured by its own scale: beside large ones a small one would seem right, however far it is off.
+    """
     scale = _rms(x) + 0.01 * _rms(y)
     if whole:
-        differences = jax.tree.map(lambda rebuilt, true: jnp.max(jnp.abs(rebuilt - true)), x, kept)
-        x, difference = kept, jnp.max(jnp.stack(jax.tree.leaves(differences)))
+        differences = jax.tree.map(lambda rebuilt, true: _largest(jnp.abs(rebuilt - true)), x, kept)
+        x, difference = kept, jnp.max(jnp.stack(jax.tree.leaves(differences)), axis=0)
     else:
         entries = sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(x))
-        difference = jnp.max(jnp.abs(_projection(x) - kept)) / math.sqrt(entries)
-    return x, (difference / (scale + jnp.finfo(scale.dtype).tiny)).astype(jnp.float32)
+        difference = jnp.abs(_projection(x) - kept) / math.sqrt(entries)
+    return x, jnp.max(difference / (scale + jnp.finfo(scale.dtype).tiny)).astype(jnp.float32)
 
 
 def _rms(x: PyTree) -> jax.Array:
+    """Of each example: ``(batch,)``."""
     leaves = [leaf.astype(log_det_dtype(leaf)) for leaf in jax.tree.leaves(x)]
-    return jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in leaves) / sum(leaf.size for leaf in leaves))
+    entries = sum(math.prod(leaf.shape[1:]) for leaf in leaves)
+    return jnp.sqrt(sum(sum_over_event(leaf**2) for leaf in leaves) / entries)
+
+
+def _largest(a: jax.Array) -> jax.Array:
+    """Of each example: ``(batch,)``."""
+    return jnp.max(a.reshape(len(a), -1), axis=1)
 
 
 # ------------------------------------------------------------------ cotangents of whole numbers

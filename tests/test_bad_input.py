@@ -77,6 +77,11 @@ def no_variables():
     return {"flow": (), "dequantization": ()}, {"flow": (), "dequantization": ()}
 
 
+def forward_of(bijector, x):
+    """The forward pass of x, with params that were made for VECTORS."""
+    return bijector.forward(*bijector.init(KEY, VECTORS), x)
+
+
 def with_params_of(other, flow, x):
     params, state = other.init(KEY, x)
     return flow.forward(params, state, x)
@@ -112,7 +117,7 @@ LIBRARY = {
         lambda: nvpjax.Squeeze().inverse((), (), jnp.zeros((1, 2, 2, 3))),
         ["channels", "divisible by 4", "(1, 2, 2, 3)"],
     ),
-    "squeeze by 0": (lambda: nvpjax.Squeeze(factor=0), ["factor >= 1", "got 0"]),
+    "squeeze by 0": (lambda: nvpjax.Squeeze(factor=0), ["factor >= 1", "factor=0"]),
     "halves of one channel": (lambda: affine().init(KEY, jnp.zeros((2, 1))), ["channels >= 2", "(2, 1)"]),
     "checkerboard of vectors": (
         lambda: nvpjax.Coupling(nvpjax.Checkerboard("even"), nvpjax.Affine(), NETWORK).init(KEY, VECTORS),
@@ -155,13 +160,13 @@ LIBRARY = {
     # arguments
     "chain of a function": (lambda: nvpjax.Chain((jnp.tanh,)), ["expected a Bijector at position 0"]),
     "inverse of a class": (lambda: nvpjax.Inverse(nvpjax.Reverse), ["Inverse: expected a Bijector"]),
-    "repeat of 0 times": (lambda: nvpjax.Repeat(affine(), 0), ["times >= 1", "got 0"]),
+    "repeat of 0 times": (lambda: nvpjax.Repeat(affine(), 0), ["times >= 1", "times=0"]),
     "repeat of a squeeze": (lambda: nvpjax.Repeat(nvpjax.Squeeze(), 2).init(KEY, IMAGES), ["keeps shape", "Use Chain"]),
     "flow of a number": (lambda: nvpjax.Flow(3, nvpjax.StandardNormal()), ["Flow: expected a Bijector, got 3"]),
     "flow of a base that is none": (lambda: nvpjax.Flow(affine(), "normal"), ["'normal'", "lacks"]),
     "params of another chain": (
         lambda: with_params_of(nvpjax.Chain((affine(),)), CHAIN, VECTORS),
-        ["2 bijectors, got 1"],
+        ["Chain: expected params[1]", "by another bijector"],
     ),
     "logit with alpha 0.5": (lambda: nvpjax.Logit(alpha=0.5), ["0 <= alpha < 0.5", "0.5"]),
     "scale of 0": (lambda: nvpjax.FixedAffine(scale=0.0), ["cannot be inverted"]),
@@ -169,7 +174,7 @@ LIBRARY = {
     "leaky relu of slope 0": (lambda: nvpjax.LeakyReLU(slope=0.0), ["slope > 0", "got 0.0"]),
     "batch norm of lag 1": (lambda: nvpjax.BatchNorm(lag=1.0), ["lag", "1.0"]),
     "spline of no bins": (lambda: nvpjax.RationalQuadraticSpline(bins=0), ["bins >= 1"]),
-    "mixture of no components": (lambda: nvpjax.LogisticMixture(components=0), ["components >= 1", "got 0"]),
+    "mixture of no components": (lambda: nvpjax.LogisticMixture(components=0), ["components >= 1", "components=0"]),
     "householder of no reflections": (lambda: nvpjax.Householder(reflections=0), ["reflections >= 1"]),
     "soft clip to nothing": (lambda: bounds.SoftClipBound(limit=0.0), ["limit > 0", "got 0.0"]),
     "uniform upside down": (lambda: nvpjax.Uniform(1.0, 0.0), ["low < high"]),
@@ -227,7 +232,43 @@ LIBRARY = {
     "MAF of images": (lambda: nvpjax.MAF().build((4, 4, 1)), ["(entries,)", "(4, 4, 1)", "Reshape"]),
     "MAF of an unknown transform": (lambda: nvpjax.MAF(transform="cubic"), ["'affine' or 'spline'", "'cubic'"]),
     "Flow++ of two kinds": (lambda: nvpjax.FlowPlusPlus(couplings=(4, 2)), ["three", "(4, 2)"]),
+    # calls
+    "one event in place of a batch": (lambda: forward_of(affine(), VECTORS[0]), ["(batch, ..., entries)", "x[None]"]),
+    "an empty batch": (lambda: forward_of(affine(), VECTORS[:0]), ["nothing empty", "(0, 4)"]),
+    "an event of another size": (lambda: forward_of(affine(), VECTORS[:, :3]), ["expected params", "(2, 3)"]),
+    "params of fewer columns": (
+        lambda: nvpjax.ActNorm().forward(*nvpjax.ActNorm().init(KEY, VECTORS), VECTORS[:, :1]),
+        ["ActNorm: expected params['log_scale'] numbers of shape (1,)", "got numbers of shape (4,)"],
+    ),
+    "a list in place of an array": (lambda: forward_of(affine(), VECTORS.tolist()), ["arrays", "float", "jnp.asarray"]),
+    "params and state that changed places": (
+        lambda: nvpjax.BatchNorm().forward(*nvpjax.BatchNorm().init(KEY, VECTORS)[::-1], VECTORS),
+        ["BatchNorm: expected params", "changed places"],
+    ),
+    "a forgotten context": (
+        lambda: affine().forward(*affine().init(KEY, VECTORS, VECTORS), VECTORS),
+        ["Coupling: expected params", "without context"],
+    ),
+    "a context of one row": (
+        lambda: affine().init(KEY, VECTORS, VECTORS[:1]),
+        ["a row for each of the 2 rows", "jnp.repeat"],
+    ),
+    "a context that nothing reads": (
+        lambda: nvpjax.Scale().init(KEY, VECTORS, VECTORS),
+        ["Scale: expected no context", "nothing in it reads one"],
+    ),
+    "data where the key is due": (lambda: affine().init(VECTORS, KEY), ["Coupling: expected a key first"]),
+    "a scale that is no number": (lambda: nvpjax.FixedAffine(float("nan")), ["scale to be a finite number, got nan"]),
+    "a network of too many features": (lambda: MLP((2**31,)), ["hidden >= 1, at most 1048576"]),
     # images and batches
+    "pixels outside the range": (
+        lambda: nvpjax.UniformDequantization().spread((), (), jax.random.split(KEY, 1), jnp.array([[300, -5]]), 256),
+        ["expected pixels 0 to 255", "got -5 to 300"],
+    ),
+    "one key for two images": (
+        lambda: nvpjax.UniformDequantization().spread((), (), KEY, PIXELS, 256),
+        ["a key for each of 2 images", "jax.random.split"],
+    ),
     "floats where pixels are due": (lambda: train_step_on({"image": IMAGES[..., :1]}), ["integer dtype", "float32"]),
     "floats in evaluation": (
         lambda: make_eval_step(nvpjax.PixelLikelihood(small_flow()))(

@@ -282,8 +282,8 @@ WRONG = {
     "all held out": (lambda: fit(KEY, Flow(Shift()), gaussian(1), validation=0.9), ValueError, "rows enough"),
     "no data": (lambda: fit(KEY, Flow(Shift())), ValueError, "expected data x"),
     "no flow": (lambda: fit(KEY, Shift(), gaussian(20)), TypeError, "expected a Flow or an Objective"),
-    "unequal rows": (lambda: fit(KEY, Flow(Shift()), gaussian(20), gaussian(19)), ValueError, "as many rows"),
-    "a list": (lambda: fit(KEY, Flow(Shift()), [[1.0, 2.0], [3.0, 4.0]]), ValueError, "as many rows"),
+    "unequal rows": (lambda: fit(KEY, Flow(Shift()), gaussian(20), gaussian(19)), ValueError, "each of the 20 rows"),
+    "a list": (lambda: fit(KEY, Flow(Shift()), [[1.0, 2.0], [3.0, 4.0]]), ValueError, "expected x of shape"),
     "an array": (lambda: fit(KEY, Likelihood(Flow(Shift())), gaussian(20)), TypeError, "one dict of arrays"),
     "two rates": (
         lambda: fit(KEY, Flow(Shift()), gaussian(20), optimizer=optax.sgd(1.0), learning_rate=0.1),

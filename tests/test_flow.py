@@ -100,7 +100,7 @@ def test_context_reaches_the_networks():
     draws, claimed = density.sample_and_log_prob(KEY, 3, context)
     np.testing.assert_allclose(claimed, density.log_prob(draws, context), rtol=1e-4)
     assert np.abs(claimed - density.log_prob(draws, context[::-1])).max() > 1e-3
-    with pytest.raises(ValueError, match="context of 5 rows, one for each draw, got"):
+    with pytest.raises(ValueError, match=r"a row for each of the 5 rows of x, got shape \(3, 1\)"):
         density.sample(KEY, 5, context)
 
 

@@ -31,7 +31,8 @@ def test_imports_run_one_way():
         assert not any(module.split(".")[0] == "experiments" for module in found), name
         assert in_nets or not any(module.split(".")[0] == "flax" for module in found), f"{name} imports flax"
         if in_nets:
-            assert all(m.startswith("nvpjax.nets") for m in found if m.startswith("nvpjax")), f"{name} imports nvpjax"
+            inner = {module for module in found if module.startswith("nvpjax")}
+            assert all(m.startswith(("nvpjax.nets", "nvpjax.values")) for m in inner), f"{name} imports {inner}"
         elif not name.startswith(KNOWS_NETS):
             assert not any(module.startswith("nvpjax.nets") for module in found), f"{name} imports nets"
         if name in {f"nvpjax/{level}.py" for level in (*LEVELS, "parallel")}:
@@ -40,7 +41,7 @@ def test_imports_run_one_way():
             above = LEVELS[LEVELS.index(path.stem) + 1 :]
             assert not found & {f"nvpjax.{level}" for level in above}, f"{name} imports what is built on it"
         if name.startswith("nvpjax/bijectors/"):
-            allowed = ("nvpjax.bijector", "nvpjax.bijectors")
+            allowed = ("nvpjax.bijector", "nvpjax.bijectors", "nvpjax.values")
             inner = {module for module in found if module.startswith("nvpjax")}
             assert all(module.startswith(allowed) for module in inner), f"{name} imports {inner}"
         if name in {
@@ -51,7 +52,10 @@ def test_imports_run_one_way():
         }:
             combinators = ("nvpjax.chain", "nvpjax.multiscale", "nvpjax.parts", "nvpjax.repeat", "nvpjax.reversible")
             assert not any(module.startswith(combinators) for module in found), f"{name} knows a combinator"
-    assert not any(m.startswith("nvpjax") for m in imports(ROOT / "nvpjax/bijector.py"))
+    below = {m for m in imports(ROOT / "nvpjax/bijector.py") if m.startswith("nvpjax")}
+    assert all(m.startswith("nvpjax.checked") for m in below), f"nvpjax/bijector.py imports {below}"
+    for leaf in ("checked", "values"):
+        assert not any(m.startswith("nvpjax") for m in imports(ROOT / f"nvpjax/{leaf}.py"))
     known = {module.split(".")[1] for module in imports(ROOT / "nvpjax/combinator.py") if module.startswith("nvpjax.")}
     assert known == {"bijector", "places"}
 

@@ -11,7 +11,7 @@ from nvpjax.nets import MLP, FlaxConditioner
 
 
 def test_ordered_squeezes_factor_out_the_colours_of_checkerboards():
-    position = np.arange(16).reshape(1, 4, 4, 1)
+    position = np.arange(16.0).reshape(1, 4, 4, 1)
     (fine, coarse), _, _ = MultiScale((OrderedSqueeze(), Chain(()))).forward(((), ()), ((), ()), jnp.asarray(position))
     i, j = np.divmod(np.arange(16), 4)
     assert set(np.ravel(coarse)) == set(np.flatnonzero((i + j) % 2 == 0))
@@ -19,7 +19,7 @@ def test_ordered_squeezes_factor_out_the_colours_of_checkerboards():
 
 
 def test_squeeze_keeps_the_values_of_one_channel_adjacent():
-    x = jnp.stack([jnp.arange(4).reshape(2, 2), 10 + jnp.arange(4).reshape(2, 2)], axis=-1)[None]
+    x = jnp.stack([jnp.arange(4.0).reshape(2, 2), 10 + jnp.arange(4.0).reshape(2, 2)], axis=-1)[None]
     assert np.ravel(Squeeze().forward((), (), x)[0]).tolist() == [0, 1, 2, 3, 10, 11, 12, 13]
 
 

@@ -227,7 +227,7 @@ def init(bijector, x):
     "act, error, message",
     [
         (lambda: Repeat(Exp, 2), TypeError, "Repeat: expected a Bijector"),
-        (lambda: Repeat(Exp(), 0), ValueError, "Repeat: expected times >= 1, got 0"),
+        (lambda: Repeat(Exp(), 0), ValueError, "Repeat: expected whole numbers times >= 1, got times=0"),
         (init(Repeat(Squeeze(), 2), jnp.zeros((1, 4, 4, 1))), ValueError, r"keeps shape and dtype.*4.*Use Chain"),
         (init(Repeat(ToFloat16(), 2), jnp.zeros((1, 2))), ValueError, "keeps shape and dtype.*float32.*float16"),
         (init(OnAxes(Exp(), (2,)), jnp.zeros((1, 3, 4))), ValueError, r"different axes .* \(3, 4\), got \(2,\)"),

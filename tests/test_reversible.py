@@ -186,8 +186,8 @@ def test_layers_between_stored_shrink_with_the_error():
     "act, error, message",
     [
         (lambda: Reversible(Scale), TypeError, "Reversible: expected a Bijector"),
-        (lambda: Reversible(Scale(), every=0), ValueError, "every >= 1 and bound > 0, got 0"),
-        (lambda: Reversible(Scale(), bound=float("nan")), ValueError, "got None and nan"),
+        (lambda: Reversible(Scale(), every=0), ValueError, "every >= 1, got every=0"),
+        (lambda: Reversible(Scale(), bound=float("nan")), ValueError, "bound to be a finite number, got nan"),
         (
             lambda: gradients(
                 Reversible(Repeat(Scale(), 4), every=3),

@@ -26,6 +26,9 @@ from nvpjax import PixelLikelihood
 IN_MEMORY_BYTES = 2**30
 """Sets up to this size are decoded once and kept in memory: decoding costs more than a training step's share."""
 
+MOST_PIXELS = 2**13
+"""A side of an image, at most: a larger one would be memory that a mistyped number asks for."""
+
 EMBEDDED = {
     "digits": ("experiments.data.digits_builder", "Digits"),
     "patches": ("experiments.data.patches_builder", "Patches"),
@@ -69,18 +72,21 @@ class ImageData(Data):
     def __post_init__(self):
         if not 0 < self.validation_percent < 100:
             raise UserError(f"--validation-percent {self.validation_percent}: expected above 0 and below 100")
-        if not 0 <= self.shifts < 2**31:
-            raise UserError(f"--shifts {self.shifts}: expected at least 0 and below 2³¹")
-        if min(self.image_shape) < 1 or not 2 <= self.levels <= 256 or len(self.image_shape) != 3:
-            raise UserError(
-                f"images of shape {self.image_shape} with {self.levels} levels: expected sizes above 0, 2-256"
-            )
+        if len(self.image_shape) != 3 or not all(0 < size <= MOST_PIXELS for size in self.image_shape):
+            raise UserError(f"images of shape {self.image_shape}: expected three sizes above 0, at most {MOST_PIXELS}")
+        if not 2 <= self.levels <= 256:
+            raise UserError(f"images with {self.levels} levels: expected 2 to 256")
+        if not 0 <= self.shifts <= max(self.image_shape[:2]):
+            raise UserError(f"--shifts {self.shifts}: expected at least 0, at most {max(self.image_shape[:2])}")
         if self.crop is not None:
             top, bottom, left, right = self.crop
             if not (0 <= top < bottom and 0 <= left < right):
                 raise UserError(f"crop {self.crop}: expected rows from … to, columns from … to, none of them empty")
-        if self.resize is not None and not max(self.image_shape[:2]) <= self.resize < 2**31:
-            raise UserError(f"resize {self.resize}: expected at least {max(self.image_shape[:2])}, the image's side")
+        if self.resize is not None and not max(self.image_shape[:2]) <= self.resize <= MOST_PIXELS:
+            raise UserError(
+                f"resize {self.resize}: expected at least {max(self.image_shape[:2])}, the image's side, at most "
+                f"{MOST_PIXELS}"
+            )
         try:
             self.noise.build(self.event_shape)
         except ValueError as error:

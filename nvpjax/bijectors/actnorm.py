@@ -35,6 +35,7 @@ class ActNorm(Bijector):
     [[-1.0], [1.0]]
     """
 
+    EVENT_AXES = 1
     axis_name: str | None = None
 
     def init(self, key, x, context=None):

@@ -43,6 +43,7 @@ class Autoregressive(Bijector):
     (True, (3,))
     """
 
+    EVENT_AXES = 1
     transform: Transform
     conditioner: Conditioner
 

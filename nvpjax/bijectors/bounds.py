@@ -8,12 +8,14 @@ A bound keeps exp(s), and with it the inversion error, from growing without limi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+
+from nvpjax.values import expect_finite
 
 
 class Bound(Protocol):
@@ -34,6 +36,9 @@ class TanhBound:
     """
 
     initial_scale: float = 1.0
+
+    def __post_init__(self):
+        expect_finite(self)
 
     def init(self, key):
         return {"scale": jnp.asarray(self.initial_scale, jnp.float32)}
@@ -56,6 +61,9 @@ class SigmoidBound:
 
     shift: float = 2.0
 
+    def __post_init__(self):
+        expect_finite(self)
+
     def init(self, key):
         return ()
 
@@ -73,6 +81,7 @@ class SoftClipBound:
     limit: float = 1.9
 
     def __post_init__(self):
+        expect_finite(self)
         if not self.limit > 0:
             raise ValueError(f"SoftClipBound: expected limit > 0, got {self.limit}.")
 
@@ -80,7 +89,7 @@ class SoftClipBound:
         return ()
 
     def apply(self, params, r):
-        return self.limit * (2 / np.pi) * jnp.arctan(r / self.limit)
+        return self.limit * (2 / math.pi) * jnp.arctan(r / self.limit)
 
 
 @dataclass(frozen=True)

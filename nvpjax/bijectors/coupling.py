@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import jax
 
-from nvpjax.bijector import Conditioner, expect_conditioner, expect_floating, sum_over_event
+from nvpjax.bijector import Conditioner, expect_conditioner, sum_over_event
 from nvpjax.bijectors.masked import Masked
 from nvpjax.bijectors.masks import Mask
 from nvpjax.bijectors.transforms import Transform
@@ -50,7 +50,6 @@ class Coupling(Masked):
         expect_conditioner("Coupling", self.conditioner)
 
     def init_with_mask(self, mask, key, x, context):
-        expect_floating("Coupling", x)
         passed, changed = mask.split(x)
         shown = mask.shown(passed)
         outputs = self.outputs(changed)

@@ -1,18 +1,20 @@
 """Elementwise bijectors without a network: fixed functions of one number, and learned scales and shifts.
 
 Each log-derivative is written so that it is right far out, where the function itself has rounded to its limit.
+Constants are Python's numbers: numpy's are float64, and with x64 what they meet becomes it.
 """
 
 from __future__ import annotations
 
 import abc
+import math
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from nvpjax.bijector import StatelessBijector, log_det_dtype, sum_over_event, zero_log_det
+from nvpjax.values import expect_finite
 
 
 class Elementwise(StatelessBijector):
@@ -23,6 +25,8 @@ class Elementwise(StatelessBijector):
         forward:  y = f(x),       log_det = Σ log|f'(x)|
         inverse:  x = f⁻¹(y),     log_det = −Σ log|f'(x)|
     """
+
+    EVENT_AXES = 0
 
     @abc.abstractmethod
     def function(self, x: jax.Array) -> jax.Array:
@@ -58,6 +62,7 @@ class FixedAffine(Elementwise):
     shift: float = 0.0
 
     def __post_init__(self):
+        expect_finite(self)
         if self.scale == 0:
             raise ValueError("FixedAffine: expected a scale other than 0, which cannot be inverted.")
 
@@ -68,7 +73,7 @@ class FixedAffine(Elementwise):
         return (y - self.shift) / self.scale
 
     def log_derivative(self, x):
-        return jnp.full_like(x, np.log(abs(self.scale)))
+        return jnp.full_like(x, math.log(abs(self.scale)))
 
 
 @dataclass(frozen=True)
@@ -220,6 +225,7 @@ class Power(Elementwise):
     exponent: float
 
     def __post_init__(self):
+        expect_finite(self)
         if self.exponent == 0:
             raise ValueError("Power: expected an exponent other than 0, which cannot be inverted.")
 
@@ -230,11 +236,11 @@ class Power(Elementwise):
         return jnp.power(y, 1 / self.exponent)
 
     def log_derivative(self, x):
-        return np.log(abs(self.exponent)) + (self.exponent - 1) * jnp.log(x)
+        return math.log(abs(self.exponent)) + (self.exponent - 1) * jnp.log(x)
 
     def inverse_and_log_det(self, params, y, context):
         # From y: y^(1/exponent) over- and underflows far out.
-        log_derivative = np.log(abs(self.exponent)) + (1 - 1 / self.exponent) * jnp.log(y)
+        log_derivative = math.log(abs(self.exponent)) + (1 - 1 / self.exponent) * jnp.log(y)
         return jnp.power(y, 1 / self.exponent), -sum_over_event(log_derivative)
 
 
@@ -254,7 +260,7 @@ class NormalCDF(Elementwise):
         return jax.scipy.special.ndtri(y.astype(log_det_dtype(y))).astype(y.dtype)
 
     def log_derivative(self, x):
-        return -0.5 * (jnp.square(x) + np.log(2 * np.pi))
+        return -0.5 * (jnp.square(x) + math.log(2 * math.pi))
 
 
 @dataclass(frozen=True)
@@ -267,6 +273,7 @@ class LeakyReLU(Elementwise):
     slope: float = 0.01
 
     def __post_init__(self):
+        expect_finite(self)
         if not self.slope > 0:
             raise ValueError(f"LeakyReLU: expected slope > 0, got {self.slope}: otherwise it cannot be inverted.")
 
@@ -277,7 +284,7 @@ class LeakyReLU(Elementwise):
         return jnp.where(y < 0, y / self.slope, y)
 
     def log_derivative(self, x):
-        return jnp.where(x < 0, jnp.asarray(np.log(self.slope), x.dtype), 0)
+        return jnp.where(x < 0, jnp.asarray(math.log(self.slope), x.dtype), 0)
 
 
 @dataclass(frozen=True)
@@ -303,9 +310,11 @@ class Logit(StatelessBijector):
     [[0.0]]
     """
 
+    EVENT_AXES = 0
     alpha: float = 0.05
 
     def __post_init__(self):
+        expect_finite(self)
         if not 0 <= self.alpha < 0.5:
             raise ValueError(f"Logit: expected 0 <= alpha < 0.5, got {self.alpha}.")
 
@@ -319,7 +328,7 @@ class Logit(StatelessBijector):
         return x, -self._log_det(y)
 
     def _log_det(self, y):
-        return sum_over_event(jax.nn.softplus(y) + jax.nn.softplus(-y) + np.log1p(-2 * self.alpha))
+        return sum_over_event(jax.nn.softplus(y) + jax.nn.softplus(-y) + math.log1p(-2 * self.alpha))
 
 
 @dataclass(frozen=True)
@@ -332,6 +341,8 @@ class Scale(StatelessBijector):
 
     Reference: NICE, sec. 3.3.
     """
+
+    EVENT_AXES = 0
 
     def init_params(self, key, x, context=None):
         return {"log_scale": jnp.zeros(x.shape[1:])}
@@ -353,6 +364,8 @@ class Shift(StatelessBijector):
     is the learned elementwise affine map.
     """
 
+    EVENT_AXES = 0
+
     def init_params(self, key, x, context=None):
         return {"shift": jnp.zeros(x.shape[1:])}
 
@@ -365,7 +378,7 @@ class Shift(StatelessBijector):
 
 def _log_cosh(x):
     size = jnp.abs(x)
-    return size + jnp.log1p(jnp.exp(-2 * size)) - np.log(2)
+    return size + jnp.log1p(jnp.exp(-2 * size)) - math.log(2)
 
 
 def _arctanh(x):

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
 from nvpjax.bijector import Bijector, StatelessBijector, log_det_dtype
+from nvpjax.values import expect_at_least
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Linear(StatelessBijector):
     >>> y.shape, bool(jnp.all(jnp.abs(log_det) < 1e-4))
     ((2, 4, 4, 3), True)
     """
+
+    EVENT_AXES = 1
 
     def init_params(self, key, x, context=None):
         return {"matrix": _random_orthogonal(key, x.shape[-1])}
@@ -71,6 +74,8 @@ class LULinear(Bijector):
     >>> bool(jnp.allclose(linear.inverse(params, state, y)[0], 1, atol=1e-5))
     True
     """
+
+    EVENT_AXES = 1
 
     def init(self, key, x, context=None):
         permutation, lower, upper = jax.scipy.linalg.lu(_random_orthogonal(key, x.shape[-1]))
@@ -117,6 +122,7 @@ class Triangular(StatelessBijector):
     [[1.0, 1.0]]
     """
 
+    EVENT_AXES = 1
     lower: bool = True
 
     def init_params(self, key, x, context=None):
@@ -157,11 +163,11 @@ class Householder(StatelessBijector):
     True
     """
 
+    EVENT_AXES = 1
     reflections: int
 
     def __post_init__(self):
-        if self.reflections < 1:
-            raise ValueError(f"Householder: expected reflections >= 1, got {self.reflections}.")
+        expect_at_least(self, 1, "reflections")
 
     def init_params(self, key, x, context=None):
         return {"vectors": jax.random.normal(key, (self.reflections, x.shape[-1]))}

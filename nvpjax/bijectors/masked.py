@@ -16,6 +16,7 @@ class Masked(Bijector):
     ``inverse`` do, by the mask that is handed to them.
     """
 
+    EVENT_AXES = 1
     mask: Mask
 
     @abc.abstractmethod

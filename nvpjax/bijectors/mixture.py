@@ -11,6 +11,7 @@ from nvpjax.bijector import log_det_dtype
 from nvpjax.bijectors.bounds import Bound, TanhBound
 from nvpjax.bijectors.root import solve_increasing
 from nvpjax.bijectors.transforms import by_parameter
+from nvpjax.values import expect_at_least
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,7 @@ class LogisticMixture:
     bound: Bound = TanhBound()
 
     def __post_init__(self):
-        if self.components < 1:
-            raise ValueError(f"LogisticMixture: expected components >= 1, got {self.components}.")
+        expect_at_least(self, 1, "components")
 
     @property
     def parameters_per_element(self) -> int:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from nvpjax.bijector import log_det_dtype, sum_over_event
 from nvpjax.bijectors.masked import Masked
 from nvpjax.bijectors.masks import Mask, NoMask
+from nvpjax.values import expect_finite
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class BatchNorm(Masked):
     axis_name: str | None = None
 
     def __post_init__(self):
+        expect_finite(self)
         if not (0 <= self.lag < 1 and 0 <= self.momentum < 1 and self.epsilon >= 0):
             raise ValueError(f"BatchNorm: expected 0 <= lag, momentum < 1 and epsilon >= 0, got {self!r}.")
 

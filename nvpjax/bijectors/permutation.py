@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 
 import jax
@@ -22,10 +23,11 @@ class Permutation(StatelessBijector):
     [[12.0, 10.0, 11.0]]
     """
 
+    EVENT_AXES = 1
     order: tuple[int, ...]
 
     def __post_init__(self):
-        object.__setattr__(self, "order", tuple(int(place) for place in self.order))
+        object.__setattr__(self, "order", tuple(map(operator.index, self.order)))
         if sorted(self.order) != list(range(len(self.order))):
             raise ValueError(f"Permutation: expected each of 0 … {len(self.order) - 1} once, got {self.order}.")
 
@@ -53,6 +55,8 @@ class RandomPermutation(Bijector):
     [0, 1, 2, 3, 4]
     """
 
+    EVENT_AXES = 1
+
     def init(self, key, x, context=None):
         return (), {"order": jax.random.permutation(key, jnp.arange(x.shape[-1], dtype=jnp.int32))}
 
@@ -71,6 +75,8 @@ class Reverse(StatelessBijector):
     >>> Reverse().forward((), (), jnp.array([[1.0, 2.0, 3.0]]))[0].tolist()
     [[3.0, 2.0, 1.0]]
     """
+
+    EVENT_AXES = 1
 
     def forward_and_log_det(self, params, x, context):
         return x[..., ::-1], zero_log_det(x)

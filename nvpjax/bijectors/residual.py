@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from nvpjax.bijector import StatelessBijector, log_det_dtype
 from nvpjax.bijectors.root import solve_increasing
+from nvpjax.values import expect_at_least
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Planar(StatelessBijector):
     >>> bool(jnp.allclose(Planar().inverse(params, state, y)[0], 1, atol=1e-5))
     True
     """
+
+    EVENT_AXES = 1
 
     def init_params(self, key, x, context=None):
         _check_vectors(self, x)
@@ -79,6 +82,8 @@ class Radial(StatelessBijector):
     >>> bool(jnp.allclose(Radial().inverse(params, state, y)[0], 1, atol=1e-5))
     True
     """
+
+    EVENT_AXES = 1
 
     def init_params(self, key, x, context=None):
         _check_vectors(self, x)
@@ -133,11 +138,11 @@ class Sylvester(StatelessBijector):
     True
     """
 
+    EVENT_AXES = 1
     rank: int
 
     def __post_init__(self):
-        if self.rank < 1:
-            raise ValueError(f"Sylvester: expected rank >= 1, got {self.rank}.")
+        expect_at_least(self, 1, "rank")
 
     def init_params(self, key, x, context=None):
         _check_vectors(self, x)

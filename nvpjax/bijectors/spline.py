@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nvpjax.bijector import log_det_dtype
+from nvpjax.values import expect_at_least, expect_finite
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,10 @@ class RationalQuadraticSpline:
     minimum: float = 1e-3
 
     def __post_init__(self):
-        if not (self.bins >= 1 and self.limit > 0 and 0 < self.minimum * self.bins < 1):
-            raise ValueError(
-                f"RationalQuadraticSpline: expected bins >= 1, limit > 0 and 0 < minimum < 1/bins, got {self!r}."
-            )
+        expect_at_least(self, 1, "bins")
+        expect_finite(self)
+        if not (self.limit > 0 and 0 < self.minimum * self.bins < 1):
+            raise ValueError(f"RationalQuadraticSpline: expected limit > 0 and 0 < minimum < 1/bins, got {self!r}.")
 
     @property
     def parameters_per_element(self) -> int:
@@ -81,7 +83,7 @@ class RationalQuadraticSpline:
             return edge, self._least + scale * jnp.sum(jnp.where(here, shares, 0), axis=-2)
 
         # softplus(θ + shift) is 1 at θ = 0, which the outer slopes have in place of the network's say
-        shift = np.log(np.expm1(1 - self.minimum))
+        shift = math.log(math.expm1(1 - self.minimum))
 
         def slope(marked):
             return self.minimum + jax.nn.softplus(jnp.sum(jnp.where(marked, slopes, 0), axis=-2) + shift)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nvpjax.bijector import StatelessBijector, zero_log_det
+from nvpjax.values import expect_at_least
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,11 @@ class Squeeze(StatelessBijector):
     [[[[0.0, 1.0, 2.0, 3.0]]]]
     """
 
+    EVENT_AXES = 1
     factor: int = 2
 
     def __post_init__(self):
-        _check_factor(self)
+        expect_at_least(self, 1, "factor")
 
     def init_params(self, key, x, context=None):
         _check_sides(self, x)
@@ -71,10 +73,11 @@ class OrderedSqueeze(StatelessBijector):
     [[[[0.0, 3.0, 1.0, 2.0]]]]
     """
 
+    EVENT_AXES = 1
     factor: int = 2
 
     def __post_init__(self):
-        _check_factor(self)
+        expect_at_least(self, 1, "factor")
 
     def init_params(self, key, x, context=None):
         _check_sides(self, x)
@@ -102,11 +105,6 @@ class OrderedSqueeze(StatelessBijector):
         groups = y.reshape(batch, height, width, f * f, channels // f**2)[:, :, :, np.argsort(self._order())]
         blocks = groups.reshape(batch, height, width, f, f, channels // f**2).transpose(0, 1, 3, 2, 4, 5)
         return blocks.reshape(batch, f * height, f * width, channels // f**2), zero_log_det(y)
-
-
-def _check_factor(bijector):
-    if bijector.factor < 1:
-        raise ValueError(f"{type(bijector).__name__}: expected factor >= 1, got {bijector.factor}.")
 
 
 def _check_sides(bijector, x):

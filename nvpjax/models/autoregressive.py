@@ -11,9 +11,10 @@ from nvpjax.bijectors.spline import RationalQuadraticSpline
 from nvpjax.bijectors.transforms import Affine, Transform
 from nvpjax.chain import Chain, Inverse
 from nvpjax.flow import Flow
-from nvpjax.models.model import Model, conditioner, expect_at_least, expect_vector
+from nvpjax.models.model import Model, conditioner, expect_vector
 from nvpjax.nets import MADE
 from nvpjax.repeat import Repeat
+from nvpjax.values import expect_at_least, expect_finite
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class _OfAutoregressiveLayers(Model):
 
     def __post_init__(self):
         object.__setattr__(self, "hidden", tuple(self.hidden))
-        expect_at_least(self, 1, "layers", "hidden")
+        expect_at_least(self, 1, "layers", "hidden", "bins")
+        expect_finite(self)
         _transform(self)
 
     def _layers(self, network_dtype: Any, scan: bool | None) -> Repeat:

@@ -13,9 +13,10 @@ from nvpjax.bijectors.mixture import LogisticMixture
 from nvpjax.bijectors.squeeze import Squeeze
 from nvpjax.chain import Chain, Inverse
 from nvpjax.flow import Flow
-from nvpjax.models.model import Model, conditioner, expect_at_least, expect_image
+from nvpjax.models.model import Model, conditioner, expect_image
 from nvpjax.nets import GatedNet
 from nvpjax.repeat import Repeat
+from nvpjax.values import expect_at_least
 
 
 @dataclass(frozen=True)

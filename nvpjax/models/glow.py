@@ -15,10 +15,11 @@ from nvpjax.bijectors.transforms import Affine
 from nvpjax.chain import Chain
 from nvpjax.distributions import DiagonalNormal
 from nvpjax.flow import Flow
-from nvpjax.models.model import Model, conditioner, expect_at_least, expect_image
+from nvpjax.models.model import Model, conditioner, expect_image
 from nvpjax.multiscale import MultiScale
 from nvpjax.nets import ConvolutionNet
 from nvpjax.repeat import Repeat
+from nvpjax.values import expect_at_least
 
 
 @dataclass(frozen=True)

@@ -45,17 +45,6 @@ class Model(abc.ABC):
         return jnp.zeros(())
 
 
-def expect_at_least(model: Model, least: int, *names: str) -> None:
-    """Raise ValueError where a field, or an entry of it, is no whole number or is smaller than ``least``."""
-    for name in names:
-        sizes = getattr(model, name)
-        for size in sizes if isinstance(sizes, tuple) else (sizes,):
-            if isinstance(size, bool) or not isinstance(size, int) or size < least:
-                raise ValueError(
-                    f"{type(model).__name__}: expected whole numbers {', '.join(names)} >= {least}, got {name}={sizes}."
-                )
-
-
 def expect_vector(model: Model, event_shape: tuple[int, ...]) -> int:
     """Give the number of entries. Raise ValueError for events that are no vectors of at least two."""
     if len(event_shape) != 1 or event_shape[0] < 2:

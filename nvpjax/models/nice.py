@@ -11,9 +11,10 @@ from nvpjax.bijectors.masks import AlternatingMask
 from nvpjax.bijectors.transforms import Additive
 from nvpjax.chain import Chain
 from nvpjax.flow import Flow
-from nvpjax.models.model import Model, conditioner, expect_at_least, expect_vector, in_turns
+from nvpjax.models.model import Model, conditioner, expect_vector, in_turns
 from nvpjax.nets import MLP
 from nvpjax.parts import Reshape
+from nvpjax.values import expect_at_least
 
 UNIT_SCALE = FixedAffine(2 * math.sqrt(3), -math.sqrt(3))
 """From [0, 1], where pixels are, to mean 0 and variance 1 of what is evenly spread there.

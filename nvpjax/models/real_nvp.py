@@ -19,10 +19,11 @@ from nvpjax.chain import Chain, Inverse
 from nvpjax.combinator import leaves
 from nvpjax.distributions import StandardNormal
 from nvpjax.flow import Flow
-from nvpjax.models.model import Model, conditioner, expect_at_least, expect_image
+from nvpjax.models.model import Model, conditioner, expect_image
 from nvpjax.multiscale import MultiScale
 from nvpjax.nets import ResidualNet
 from nvpjax.repeat import Repeat
+from nvpjax.values import expect_at_least
 
 
 @dataclass(frozen=True)

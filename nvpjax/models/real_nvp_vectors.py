@@ -12,8 +12,9 @@ from nvpjax.bijectors.transforms import Affine
 from nvpjax.chain import Chain
 from nvpjax.distributions import StandardNormal
 from nvpjax.flow import Flow
-from nvpjax.models.model import Model, conditioner, expect_at_least, expect_vector, in_turns
+from nvpjax.models.model import Model, conditioner, expect_vector, in_turns
 from nvpjax.nets import MLP
+from nvpjax.values import expect_at_least
 
 
 @dataclass(frozen=True)

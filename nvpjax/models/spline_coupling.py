@@ -10,9 +10,10 @@ from nvpjax.bijectors.masks import ChannelMask
 from nvpjax.bijectors.spline import RationalQuadraticSpline
 from nvpjax.chain import Chain
 from nvpjax.flow import Flow
-from nvpjax.models.model import Model, conditioner, expect_at_least, expect_vector
+from nvpjax.models.model import Model, conditioner, expect_vector
 from nvpjax.nets import MLP
 from nvpjax.repeat import Repeat
+from nvpjax.values import expect_at_least
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from flax import linen
 
 from nvpjax.nets.conditioner import Network
 from nvpjax.nets.initializers import normal_by_fan_in
+from nvpjax.values import expect_at_least
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,11 @@ class ConvolutionNet(Network):
     (2, 3, 5, 6)
     """
 
+    X_AXES = 4
     features: int
+
+    def __post_init__(self):
+        expect_at_least(self, 1, "features")
 
     def __call__(self, x: jax.Array, context: Any = None, *, outputs: int, train: bool = False) -> jax.Array:
         h = convolution(self.features, 3)(x)

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 
-from nvpjax.nets.conditioner import Network
+from nvpjax.nets.conditioner import Network, with_context
 from nvpjax.nets.convolution import convolution
+from nvpjax.values import expect_at_least
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,14 @@ class GatedNet(Network):
     (2, 3, 5, 6)
     """
 
+    X_AXES = 4
     features: int
     blocks: int
     heads: int = 0
 
     def __post_init__(self):
+        expect_at_least(self, 1, "features")
+        expect_at_least(self, 0, "blocks", "heads")
         if self.heads and self.features % self.heads:
             raise ValueError(
                 f"GatedNet: expected heads that divide features, got heads={self.heads}, features={self.features}."
@@ -51,9 +55,7 @@ class GatedNet(Network):
 
     def __call__(self, x: jax.Array, context: Any = None, *, outputs: int, train: bool = False) -> jax.Array:
         if context is not None:
-            if context.ndim == 2:
-                context = jnp.broadcast_to(context[:, None, None, :], (*x.shape[:-1], context.shape[-1]))
-            x = jnp.concatenate([x, context.astype(x.dtype)], axis=-1)
+            x = with_context(x, context)
         h = convolution(self.features, 3)(x)
         for block in range(self.blocks):
             r = convolution(self.features, 3)(_two_sided_elu(h))

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from nvpjax.values import expect_at_least
+
 
 @dataclass(frozen=True)
 class LabelEmbedding:
@@ -37,11 +39,7 @@ class LabelEmbedding:
     features: int = 32
 
     def __post_init__(self):
-        if self.classes < 1 or self.features < 1:
-            raise ValueError(
-                f"LabelEmbedding: expected classes, features >= 1, got classes={self.classes}, "
-                f"features={self.features}."
-            )
+        expect_at_least(self, 1, "classes", "features")
 
     def init(self, key: jax.Array, x: jax.Array, context: Any = None, *, outputs: int) -> tuple[Any, Any]:
         table_key, network_key = jax.random.split(key)

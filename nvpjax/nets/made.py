@@ -13,6 +13,7 @@ from flax import linen
 
 from nvpjax.nets.conditioner import Network
 from nvpjax.nets.initializers import last_kernel
+from nvpjax.values import expect_at_least, expect_finite
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,15 @@ class MADE(Network):
     0.0
     """
 
+    X_AXES = 2
     hidden: tuple[int, ...] = (64, 64)
     activation: Callable[[jax.Array], jax.Array] = linen.relu
     final_scale: float = 0.01
 
     def __post_init__(self):
         object.__setattr__(self, "hidden", tuple(self.hidden))
+        expect_at_least(self, 1, "hidden")
+        expect_finite(self)
 
     def __call__(self, x: jax.Array, context: Any = None, *, outputs: int, train: bool = False) -> jax.Array:
         entries = x.shape[-1]

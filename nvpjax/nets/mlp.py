@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import linen
 
-from nvpjax.nets.conditioner import Network
+from nvpjax.nets.conditioner import Network, with_context
 from nvpjax.nets.initializers import last_kernel
+from nvpjax.values import expect_at_least, expect_finite
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,11 @@ class MLP(Network):
 
     def __post_init__(self):
         object.__setattr__(self, "hidden", tuple(self.hidden))
+        expect_at_least(self, 1, "hidden")
+        expect_finite(self)
 
     def __call__(self, x: jax.Array, context: Any = None, *, outputs: int, train: bool = False) -> jax.Array:
-        h = x if context is None else jnp.concatenate([x, context], axis=-1)
+        h = x if context is None else with_context(x, context)
         for features in self.hidden:
             h = self.activation(linen.Dense(features)(h))
         return linen.Dense(outputs, kernel_init=last_kernel(self.final_scale))(h)

@@ -14,6 +14,7 @@ from flax.linen.dtypes import promote_dtype
 
 from nvpjax.nets.conditioner import Network
 from nvpjax.nets.initializers import uniform_by_channels
+from nvpjax.values import expect_at_least
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,16 @@ class ResidualNet(Network):
     (2, 3, 5, 6)
     """
 
+    X_AXES = 4
     features: int
     blocks: int
     mask_channel: bool = False
     axis_name: str | None = None
     scan: bool | None = None
+
+    def __post_init__(self):
+        expect_at_least(self, 1, "features")
+        expect_at_least(self, 0, "blocks")
 
     def __call__(self, x: jax.Array, context: Any = None, *, outputs: int, train: bool = False) -> jax.Array:
         norm = partial(_batch_norm, train=train, axis_name=self.axis_name)
