@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from experiments.errors import Interrupted, UserError, in_one_line
+from experiments.errors import Interrupted, UserError, in_one_line, printable
 from experiments.machine.compilation_cache import use_compilation_cache, use_no_compilation_cache
 from experiments.machine.convolutions import compile_convolutions_fast
 from experiments.machine.heap import keep_what_is_freed
+
+PATIENCE = 5.0
+"""Seconds that threads have to end, after an error."""
 
 
 def run(
@@ -32,14 +38,27 @@ def run(
     try:
         program(sys.argv[1:] if arguments is None else arguments)
     except (UserError, OSError) as error:
-        print(f"error: {in_one_line(error)}", file=sys.stderr)
-        sys.exit(2)
+        print(f"error: {printable(in_one_line(error))}", file=sys.stderr)
+        _leave(2, arguments)
     except Interrupted as interrupted:
         print(interrupted, file=sys.stderr)
         sys.exit(128 + interrupted.number)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _leave(code: int, arguments: Sequence[str] | None) -> None:
+    """End the program; where it was started by a shell, also when a thread still waits to write what cannot be."""
+    if arguments is None:
+        deadline = time.monotonic() + PATIENCE
+        for thread in threading.enumerate():
+            if thread is not threading.current_thread() and not thread.daemon:
+                thread.join(max(0.0, deadline - time.monotonic()))
+        if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.current_thread()):
+            sys.stdout.flush(), sys.stderr.flush()
+            os._exit(code)
+    sys.exit(code)
 
 
 def parse(read: Callable[[], Any]) -> Any:

@@ -69,7 +69,7 @@ def main(arguments: Sequence[str]) -> None:
     errors.semilogy(evaluated, column(held_out, "round_trip_error"), "o-", color="C4", markersize=3)
     errors.set(ylabel="round-trip error\n(worst)", xlabel="step")
     out = options.out or options.run_dir / "curves.png"
-    save_picture(out, lambda: page.savefig(out))
+    save_picture(out, page.savefig)
     print(f"{config.name}: curves of {len(training)} training lines and {len(held_out)} evaluations written to {out}")
 
 

@@ -24,6 +24,11 @@ def in_one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
+def printable(text: str) -> str:
+    """The text without what a terminal would obey: files that are read may hold escape codes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def first_line(error: Exception) -> str:
     """Of another library's error, what fits into a line of ours."""
     text = str(error).strip() or type(error).__name__

@@ -68,8 +68,12 @@ def main(arguments: Sequence[str]) -> None:
     record = make_record(config, options.run_dir, options.split, step, result)
     paths = [options.run_dir / f"evaluation_{options.split}.json"]
     paths += [RESULTS / ledger_name(record)] if options.ledger else []
-    for path in paths:
-        write_record(record, path)
+    kept = f"record in {paths[-1]}"
+    try:
+        for path in paths:
+            write_record(record, path)
+    except UserError as error:  # of a directory that may be read alone: the number is there all the same
+        kept = f"no record, since {error}"
     if options.json:
         print(json.dumps(record))
         return
@@ -81,7 +85,7 @@ def main(arguments: Sequence[str]) -> None:
         f"{result['importance_weighted']:.4f}, draws {options.draws}), step {step} ({options.checkpoint}{averages}), "
         f"round-trip error median {result['round_trip_error_median']:.1e}, 99.9 % "
         f"{result['round_trip_error_99.9']:.1e}, worst {result['round_trip_error']:.1e}, train/eval gap "
-        f"{result['train_eval_gap']:+.4f}; record in {paths[-1]}"
+        f"{result['train_eval_gap']:+.4f}; {kept}"
     )
 
 

@@ -125,7 +125,7 @@ def draw(path: Path, name: str, fit: Fit, x: np.ndarray, limits: np.ndarray, den
         axes[1, 3].axhline(DENSITIES[name].entropy, color="0.6", linestyle="--", label="entropy of the data")
         axes[1, 3].legend(frameon=False)
     page.suptitle(f"{name.replace('_', ' ')}: a Real NVP of the plane, {nats[-1]:.3f} nats on held-out points")
-    save_picture(path, lambda: page.savefig(path))
+    save_picture(path, page.savefig)
 
 
 def _box(limits: np.ndarray) -> dict:

@@ -27,6 +27,7 @@ from experiments.machine import pod
 from experiments.machine.pod import Multihost
 from experiments.runs.build import build_train_step, train_state_like
 from experiments.runs.checkpoints import Checkpoints
+from experiments.runs.config_file import to_json
 from experiments.runs.directory import check_run_directory
 from experiments.runs.evaluation import evaluate_examples, make_evaluators
 from experiments.runs.health import Health
@@ -67,7 +68,7 @@ def train(
     with contextlib.ExitStack() as stack:
         examples = open_run(config, run_dir, stack)
         interruption = stack.enter_context(Interruption())
-        checkpoints = stack.enter_context(Checkpoints(run_dir, keep, going_on=True))
+        checkpoints = stack.enter_context(Checkpoints(run_dir, keep, going_on=True, config=to_json(config)))
         start = start_of(config, run_dir, checkpoints, examples)
 
         seconds = training_seconds(run_dir, start.step)

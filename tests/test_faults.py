@@ -196,7 +196,7 @@ def test_checkpoint_of_an_older_format_changes_nothing(copy, config, score):
         metrics.write_text(json.dumps({score: 2.5}))
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     for read in (lambda: train.train(config, copy), lambda: restore_run(copy, "latest")):
-        with pytest.raises(UserError, match="has format 4, this program reads 5: use the version that wrote it"):
+        with pytest.raises(UserError, match="has format 4, this program reads 6: use the version that wrote it"):
             read()
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
 

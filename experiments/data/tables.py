@@ -119,5 +119,5 @@ class TableData(Data):
                     )
         axes[0, 0].legend(frameon=False, fontsize=7)
         page.suptitle(title)
-        save_picture(path, lambda: page.savefig(path))
+        save_picture(path, page.savefig)
         return f"pairs of the first {shown} of {self.columns} standardised columns, training rows in grey"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from experiments.errors import UserError
+from experiments.runs.files import write_atomically
 
 GAP = 1
 """Pixels of the original size between the images of a grid."""
@@ -57,15 +59,17 @@ def save_grid(
     picture = Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
     if title or column_titles or row_titles:
         picture = _with_titles(picture, title, column_titles, row_titles)
-    save_picture(path, lambda: picture.save(path))
+    save_picture(path, picture.save)
 
 
-def save_picture(path: Path, save) -> None:
-    """Call ``save``; what keeps it from writing becomes one clear line."""
+def save_picture(path: Path, save: Callable[..., None]) -> None:
+    """Write what ``save(file, format=…)`` writes; what keeps it from writing becomes one clear line."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save()
-    except (OSError, ValueError) as error:
+        picture = io.BytesIO()
+        save(picture, format={"": "png", "jpg": "jpeg"}.get(path.suffix[1:].lower(), path.suffix[1:].lower()))
+        write_atomically(path, picture.getvalue())
+    except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path} cannot be written ({error}): make room, or name another .png") from None
 
 

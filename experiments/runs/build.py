@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 import optax
 
 from experiments.config import Config
+from experiments.errors import UserError
 from nvpjax import Checkpointed, Flow, Reversible
 from nvpjax.objectives import Objective
 from nvpjax.parallel import AXIS, parallel_init, shard, unreplicate
@@ -95,6 +98,17 @@ def build_train_state(config: Config, batch: dict[str, np.ndarray], axis_name: s
     if axis_name is None:
         return jax.jit(init)(key, batch)
     return unreplicate(parallel_init(init)(key, shard(batch, jax.local_device_count())))
+
+
+def expect_room(config: Config, like: TrainState) -> None:
+    """Raise UserError where a train state of these shapes would fill this machine: the system would end the program."""
+    needed = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise UserError(
+            f"{config.name}: parameters and moments take {needed / 2**30:.1f} GiB, this machine has "
+            f"{memory / 2**30:.1f}: choose a smaller model"
+        )
 
 
 def train_state_like(config: Config) -> TrainState:

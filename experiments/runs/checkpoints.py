@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import shutil
 import sys
@@ -17,8 +18,9 @@ from orbax.checkpoint import checkpoint_managers
 
 from experiments.errors import UserError, first_line
 from experiments.machine import heap, pod
+from experiments.runs.directory import expect_unedited
 
-FORMAT = 5
+FORMAT = 6
 """Of what is inside a checkpoint. Raise it with every change that an older program could not read."""
 REPLACED = "replaced"
 """Under a run directory: a checkpoint while another one of the same step is being written."""
@@ -46,16 +48,20 @@ class Position(NamedTuple):
 class Checkpoints:
     """The checkpoints under RUN_DIR/checkpoints, one directory a step; use it in a ``with`` statement.
 
-    Each holds the train state as arrays, and beside it the format, the position and the score, with a checksum. Orbax
-    writes atomically, and its storage carries checksums: what is missing, cut short or has a flipped bit is noticed
-    when it is read. It is arrays and JSON, nothing that could run. In a pod all processes do all calls together.
+    Each holds the train state as arrays, and beside it the format, the step, the position, the score and a digest of
+    the arrays, with a checksum. Orbax writes atomically; the digest is what proves the arrays, since its storage does
+    not: what is missing, cut short, of another step or has a flipped bit is noticed when it is read. It is arrays and
+    JSON, nothing that could run. In a pod all processes do all calls together.
+
+    With ``config``, the run's as JSON, it is kept in every checkpoint, and one that was made with another is refused.
 
     With ``going_on``, for the one program that trains there, what an earlier one left unfinished is cleared, and what
     is damaged is moved to RUN_DIR/damaged where another checkpoint can be read: nothing is lost, and nothing in the
     way. Without it nothing is changed, so that reading is safe while a run goes on.
     """
 
-    def __init__(self, run_dir: Path, keep: int = 2, *, going_on: bool = False):
+    def __init__(self, run_dir: Path, keep: int = 2, *, going_on: bool = False, config: dict | None = None):
+        self._config = config
         self._run_dir, self._directory = run_dir, (run_dir / "checkpoints").resolve()
         if going_on:
             self._bring_back()
@@ -120,7 +126,8 @@ class Checkpoints:
         is the best.
         """
         score = score if score is not None and np.isfinite(score) else None
-        contents = _sealed({"format": FORMAT, **position._asdict(), "score": score})
+        contents = {"format": FORMAT, "step": step, "arrays": digest(tree), "config": self._config}
+        contents = _sealed(contents | position._asdict() | {"score": score})
         items = ocp.args.Composite(train_state=ocp.args.StandardSave(tree), contents=ocp.args.JsonSave(contents))
         metrics = {"score": float("inf") if score is None else score}
         again = step in self._manager.all_steps()  # written by a signal, before the evaluation of this step
@@ -235,11 +242,15 @@ class Checkpoints:
         if not sealed and ("checksum" in contents or format_there == FORMAT):
             raise Damaged(step, "the checksum of its contents is another")
         _expect_format(self._directory / str(step), format_there)
+        if contents["step"] != step:
+            raise Damaged(step, f"it holds step {contents['step']}")
         return contents
 
     def _restore(self, step: int, like: Any) -> tuple[Any, Position]:
         like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
         contents = self._contents(step)
+        if self._config is not None and contents["config"] is not None:
+            expect_unedited(contents["config"], self._config, f"checkpoints/{step}")
         try:
             there = self._manager.item_metadata(step)["train_state"]
             if there is None:
@@ -256,6 +267,8 @@ class Checkpoints:
             tree = self._restore_item(step, "train_state", ocp.args.StandardRestore(like))
         except Exception as error:
             raise Damaged(step, first_line(error)) from None
+        if digest(tree) != contents["arrays"]:
+            raise Damaged(step, "the digest of its arrays is another")
         return tree, Position(*(contents[name] for name in Position._fields))
 
     def _restore_item(self, step: int, name: str, arguments: Any) -> Any:
@@ -284,6 +297,17 @@ def _sealed(contents: dict[str, Any]) -> dict[str, Any]:
     return {**contents, "checksum": zlib.crc32(json.dumps(contents, sort_keys=True).encode())}
 
 
+def digest(tree: Any) -> str:
+    """A digest of names, shapes, dtypes and bytes of a tree of arrays in host memory."""
+    result = hashlib.blake2b(digest_size=16)
+    leaves = dict(_named(tree))
+    for name in sorted(leaves):
+        array = np.asarray(leaves[name])
+        result.update(f"{name} {array.shape} {array.dtype} ".encode())
+        result.update(np.ascontiguousarray(array).view(np.uint8).data if array.size else b"")
+    return result.hexdigest()
+
+
 def _free(path: Path) -> Path:
     """The path, or the first of path.1, path.2 … that is not taken."""
     number = 0
@@ -295,7 +319,10 @@ def _free(path: Path) -> Path:
 
 
 def _shapes(tree: Any) -> list[tuple]:
-    """Names as they are in a file, where a named tuple has become a dict."""
+    return [(name, tuple(leaf.shape), str(leaf.dtype)) for name, leaf in _named(tree)]
+
+
+def _named(tree: Any) -> list[tuple[str, Any]]:
+    """Leaves by their names as they are in a file, where a named tuple has become a dict."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    named = ((jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves)
-    return [(name, tuple(leaf.shape), str(leaf.dtype)) for name, leaf in named]
+    return [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves]

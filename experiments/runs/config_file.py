@@ -12,7 +12,7 @@ from typing import Any, Literal
 from experiments.choices import KINDS
 from experiments.config import Config
 from experiments.errors import UserError
-from experiments.runs.files import write_atomically
+from experiments.runs.files import expect_own_files, write_atomically
 
 
 def to_json(value: Any) -> Any:
@@ -89,6 +89,7 @@ def write_config(config: Config, run_dir: Path) -> None:
 
 def read_config(run_dir: Path) -> Config:
     path = run_dir / "config.json"
+    expect_own_files(run_dir)
     if not path.is_file():
         raise UserError(f"{run_dir} is not a run directory (no config.json): give the directory that train wrote")
     try:

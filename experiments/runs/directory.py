@@ -7,6 +7,7 @@ from pathlib import Path
 from experiments.config import Config
 from experiments.errors import UserError
 from experiments.runs.config_file import read_config, to_json, write_config
+from experiments.runs.files import expect_own_files
 
 FREE_TO_CHANGE = {
     "training.steps",
@@ -42,8 +43,20 @@ def differences(old: dict, new: dict) -> list[tuple[str, object, object]]:
     return [(name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)]
 
 
+def expect_unedited(there: dict, config: dict, where: str) -> None:
+    """Raise UserError where the config that a checkpoint was made with is not the one in config.json, both as JSON."""
+    edited = [
+        f"{name} {old} in {where}, {new} in config.json"
+        for name, old, new in differences(there, config)
+        if name not in FREE_TO_CHANGE
+    ]
+    if edited:
+        raise UserError(f"config.json was edited after the run began ({', '.join(edited)}): restore that file")
+
+
 def check_run_directory(config: Config, run_dir: Path) -> None:
-    """Refuse a directory that holds another run or other files. A new one, or this run's own, passes."""
+    """Refuse a directory that holds another run, other files or links. A new one, or this run's own, passes."""
+    expect_own_files(run_dir)
     if (run_dir / "config.json").exists():
         # With lag, moments that an evaluation measured anew are part of what training goes on with.
         lag = getattr(config.model, "lag", 0)

@@ -71,7 +71,8 @@ def evaluate_examples(
     many examples as the devices divide evenly, where the set is smaller). And of max |x − f⁻¹(f(x))| over an example
     the median, the 99.9th percentile and the worst (first draw).
     """
-    local_devices = jax.local_device_count()
+    local_devices, devices = jax.local_device_count(), jax.device_count()
+    batch_size = min(batch_size, math.ceil(len(examples) / devices) * devices)
     variables = train_state.evaluated
     keys = [jax.random.fold_in(jax.random.key(NOISE_SEED), draw) for draw in range(draws)]
     nats, errors = [], []
@@ -92,7 +93,6 @@ def evaluate_examples(
     nats = np.moveaxis(together(nats), 1, 0).reshape(draws, -1)[:, : len(examples)]
     errors = together(errors).reshape(-1)[: len(examples)]
 
-    devices = jax.device_count()
     number = min(batch_size, len(examples)) // devices * devices
     gap = math.nan
     if number >= 2 * devices:

@@ -13,7 +13,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
 from experiments.errors import UserError
-from experiments.runs.files import read_json_lines, write_atomically
+from experiments.runs.files import open_own, read_json_lines, write_atomically
 
 WRITTEN = {"round_trip_error", "train_eval_gap", "training_seconds"}
 """Of an evaluation, what other programs read, beside the number itself in the unit of the data."""
@@ -34,7 +34,7 @@ class MetricsLog:
 
         kept = [json.dumps(line) + "\n" for line in read_metrics(run_dir) if stays(line)]
         write_atomically(path, "".join(kept))
-        self._file = path.open("a", buffering=1)
+        self._file = open_own(path, "a", buffering=1)
         self._events = TensorBoardEvents(run_dir, first_step)
 
     def __enter__(self) -> MetricsLog:
@@ -95,7 +95,8 @@ def read_metrics(run_dir: Path) -> list[dict]:
     lines = read_json_lines(path)
     for number, line in enumerate(lines, 1):
         named = type(line.get("step")) is int and isinstance(line.get("split"), str)
-        if not named or (line["split"] == "validation" and not WRITTEN.issubset(line)):
+        evaluated = all(type(line.get(name)) in (int, float) for name in WRITTEN)
+        if not named or (line["split"] == "validation" and not evaluated):
             raise UserError(f"{path}, line {number}, is no line of metrics ({line}): restore the file, or move it away")
     return lines
 

@@ -14,10 +14,12 @@ from experiments.data.batches import training_batches
 from experiments.data.data import Example
 from experiments.errors import UserError
 from experiments.machine import pod
-from experiments.runs.build import build_train_state, train_state_like
+from experiments.runs.build import build_train_state, expect_room, train_state_like
 from experiments.runs.checkpoints import Checkpoints, Position
-from experiments.runs.directory import check_run_directory, open_run_directory
+from experiments.runs.config_file import to_json
+from experiments.runs.directory import check_run_directory, flattened, open_run_directory
 from experiments.runs.evaluation import check_devices
+from experiments.runs.provenance import surroundings
 from experiments.runs.run_lock import locked
 from nvpjax.training import TrainState
 
@@ -47,6 +49,7 @@ def position(config: Config, step: int, evaluated: bool = True) -> Position:
 
 def open_run(config: Config, run_dir: Path, stack: contextlib.ExitStack) -> Examples:
     """Read the data, and hold the run directory until ``stack`` ends. In a pod all processes call it."""
+    pod.expect_same(**_of_this_process(config))
     check_devices(config.training.batch_size)
     check_run_directory(config, run_dir)
     with pod.first_process_before_others():  # it prepares the sets that are embedded
@@ -56,12 +59,30 @@ def open_run(config: Config, run_dir: Path, stack: contextlib.ExitStack) -> Exam
             check_run_directory(config, run_dir)  # again, now that no other program writes there
             if not (run_dir / "config.json").exists():
                 open_run_directory(config, run_dir)
+    if pod.is_one_of_many():
+        version, fingerprint = config.data.version()
+        pod.expect_same(data_version=version, data_fingerprint=fingerprint)
     return examples
+
+
+def _of_this_process(config: Config) -> dict[str, str | int]:
+    """What all processes of a pod are to have in common. Where data lie may differ; what they hold is compared too."""
+    of_config = {f"config's {name}": str(value) for name, value in flattened(to_json(config)).items()}
+    of_config.pop("config's data.data_dir", None)
+    here = surroundings()
+    return {
+        "JAX version": here["packages"]["jax"],
+        "code": here["git_revision"],
+        "devices": jax.local_device_count(),
+        **of_config,
+    }
 
 
 def start_of(config: Config, run_dir: Path, checkpoints: Checkpoints, examples: Examples) -> Start:
     """Take the run up from its latest checkpoint, or begin it; then its directory holds this config."""
-    found = checkpoints.restore_latest(train_state_like(config))
+    like = train_state_like(config)
+    expect_room(config, like)
+    found = checkpoints.restore_latest(like)
     if found is None:
         first_batch = next(training_batches(examples.train, config))
         found = 0, build_train_state(config, first_batch), position(config, 0)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from experiments.errors import UserError
+from experiments.runs.files import open_own
 
 
 @contextlib.contextmanager
@@ -18,7 +19,7 @@ def locked(run_dir: Path) -> Iterator[None]:
     path = run_dir / "lock"
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+")
+        file = open_own(path, "a+")
     except OSError as error:
         raise UserError(f"{run_dir} cannot be written ({error.strerror}): choose another --run-dir") from None
     with file:
@@ -29,7 +30,7 @@ def locked(run_dir: Path) -> Iterator[None]:
             holder = file.read().strip() or "another process"
             raise UserError(f"{run_dir} is in use by {holder}: wait for it, or choose another --run-dir") from None
         try:
-            os.truncate(path, 0)
+            os.truncate(file.fileno(), 0)
             os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())  # at once, no buffer
         except OSError as error:
             raise UserError(f"{run_dir} cannot be written ({error.strerror}): choose another --run-dir") from None

@@ -13,7 +13,7 @@ from experiments.data import ImageData
 from experiments.errors import UserError
 from experiments.runs.build import build_objective, train_state_like
 from experiments.runs.checkpoints import Checkpoints
-from experiments.runs.config_file import read_config
+from experiments.runs.config_file import read_config, to_json
 from nvpjax import Density
 from nvpjax.training import TrainState
 
@@ -21,7 +21,7 @@ from nvpjax.training import TrainState
 def restore_run(run_dir: Path, checkpoint: str) -> tuple[Config, int, TrainState]:
     """Read a run directory: its config, the step of its "best" or "latest" checkpoint, and the train state there."""
     config = read_config(run_dir)
-    with Checkpoints(run_dir) as checkpoints:
+    with Checkpoints(run_dir, config=to_json(config)) as checkpoints:
         step = checkpoints.best_step() if checkpoint == "best" else checkpoints.latest_step()
         if step is None:
             evaluated = " that was evaluated" if checkpoint == "best" else ""
