@@ -69,6 +69,11 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
+def is_one_of_many() -> bool:
+    """Whether there are other processes."""
+    return jax.process_count() > 1
+
+
 def barrier(name: str) -> None:
     """Wait until all processes are here."""
     if jax.process_count() > 1:
@@ -83,6 +88,30 @@ def all_agree(value: bool) -> bool:
 def gather(array: np.ndarray) -> np.ndarray:
     """Stack an array of every process, ``(processes, *shape)``, in the order of their numbers."""
     return multihost_utils.process_allgather(array) if jax.process_count() > 1 else np.asarray(array)[None]
+
+
+def expect_same(**values: str | int) -> None:
+    """Raise UserError in every process of the pod where one has another value: a pod trains one model on one data set.
+
+    All processes call it together.
+    """
+    for name, of_each in _of_all(values).items():
+        if len(set(of_each)) > 1:
+            different = next(number for number, value in enumerate(of_each) if value != of_each[0])
+            raise UserError(
+                f"the processes of the pod differ in {name.replace('_', ' ')}: {of_each[0]} in process 0, "
+                f"{of_each[different]} in process {different}; start all with the same command, code and data"
+            )
+
+
+def _of_all(values: dict) -> dict[str, list]:
+    """Of each value, what every process has, in the order of their numbers."""
+    text = np.frombuffer(json.dumps(values).encode(), np.uint8)
+    longest = int(gather(np.array(len(text))).max())
+    texts = gather(np.pad(text, (0, longest - len(text)), constant_values=ord(" ")))
+    of_each = [json.loads(row.tobytes()) for row in texts]
+    names = dict.fromkeys(name for there in of_each for name in there)
+    return {name: [there.get(name, "nothing") for there in of_each] for name in names}
 
 
 @contextlib.contextmanager
@@ -107,7 +136,7 @@ def joined(options: Multihost, run_dir: Path) -> Iterator[Watch | None]:
     if not options.multihost:
         yield None
         return
-    watch = Watch(run_dir, *_place(options), options.timeout)
+    watch = Watch(run_dir, *_place(options), options.timeout, options.coordinator)
     watch.start()
     try:
         # The runtime's own limits end the process with a C++ trace that names nobody: the watch shall be first.
@@ -116,14 +145,15 @@ def joined(options: Multihost, run_dir: Path) -> Iterator[Watch | None]:
             options.coordinator,
             options.num_processes,
             options.process_id,
+            coordinator_bind_address=_bind_address(options.coordinator),
             initialization_timeout=limit,
             heartbeat_timeout_seconds=limit,
         )
     except (RuntimeError, ValueError):
         watch.stop()
         raise UserError(
-            "no pod was found: start under SLURM, Open MPI or on a TPU pod, or give --coordinator HOST:PORT "
-            "--num-processes N --process-id I"
+            f"no pod was found{_at(options.coordinator)}: start under SLURM, Open MPI or on a TPU pod, or give "
+            "--coordinator HOST:PORT --num-processes N --process-id I"
         ) from None
     try:
         watch.connected(jax.process_index(), jax.process_count())
@@ -145,6 +175,16 @@ def no_step_due(watch: Watch | None) -> None:
     """Say that something comes that is no step and takes as long as it takes, such as an evaluation."""
     if watch:
         watch.busy()
+
+
+def _bind_address(coordinator: str | None) -> str | None:
+    """Where process 0 listens: on all interfaces, jax's choice; on loopback where all processes are on one machine."""
+    host, _, port = (coordinator or "").rpartition(":")
+    return f"127.0.0.1:{port}" if host in ("localhost", "127.0.0.1") else None
+
+
+def _at(coordinator: str | None) -> str:
+    return f" at {coordinator}" if coordinator else ""
 
 
 def _place(options: Multihost) -> tuple[int | None, int | None]:
@@ -192,8 +232,11 @@ class Watch(threading.Thread):
     STALE = 90.0
     """Seconds without a sign of life, at most: file systems of clusters show a change up to a minute late."""
 
-    def __init__(self, run_dir: Path, number: int | None, processes: int | None, timeout: float):
+    def __init__(
+        self, run_dir: Path, number: int | None, processes: int | None, timeout: float, coordinator: str | None = None
+    ):
         super().__init__(daemon=True)
+        self._coordinator = coordinator
         self._folder = run_dir / self.FOLDER
         self._name = str(number) if number is not None else f"{socket.gethostname()}-{os.getpid()}"
         self._processes, self._timeout, self._interval = processes, timeout, min(10.0, timeout / 10)
@@ -281,7 +324,9 @@ class Watch(threading.Thread):
             waited = time.monotonic() - self._moved
             if not self._connected and waited > self._timeout:
                 number = self._processes or "an unknown number of"
-                self._end(f"waited {waited:.0f} s for {number} processes", missing)
+                if not missing and self._coordinator:
+                    missing = [f"no coordinator answers{_at(self._coordinator)}, or another pod's: is that process 0?"]
+                self._end(f"waited {waited:.0f} s for {number} processes{_at(self._coordinator)}", missing)
             elif self._connected and missing:
                 self._end("the pod is not whole", missing)
             elif self._connected and not self._busy and waited > self._timeout:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from experiments.runs.metrics import MetricsLog, read_metrics
-from tests.faults.launch import SMALL, Program, start_pod
+from tests.faults.launch import SMALL, Program, free_port, start_pod
 from tests.runs import final_state
 
 pytestmark = [pytest.mark.pod, pytest.mark.xdist_group("pod")]
@@ -138,3 +138,34 @@ def test_slurm_is_recognised(arguments, tmp_path):
     assert [program.end() for program in pod] == [2, 2]
     assert all(f"process {number} of 2" in pod[number].text() for number in range(2)), pod[0].text()
     assert all("nothing trained" in program.text() for program in pod), pod[0].text()
+
+
+@pytest.mark.parametrize(
+    "of_second, said",
+    [
+        (["--seed", "1"], "differ in config's training.seed: 0 in process 0, 1 in process 1"),
+        (
+            ["--learning-rate", "0.5"],
+            r"differ in config's training.learning_rate: 0.002 in process 0, 0.5 in process 1",
+        ),
+    ],
+)
+def test_processes_that_would_train_different_runs_all_end(arguments, tmp_path, of_second, said):
+    pod = start_pod([*arguments, tmp_path / "run"], tmp_path, of_process={1: of_second})
+    assert [program.end() for program in pod] == [2, 2]
+    assert all(said in program.text() for program in pod), pod[0].text() + pod[1].text()
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_wrong_coordinator_is_named(arguments, tmp_path):
+    wrong = f"localhost:{free_port()}"
+    place = ["--multihost", "--num-processes", "2", "--timeout", "20"]
+    pod = [
+        Program(
+            [*arguments, tmp_path / "run", *place, "--process-id", str(number), "--coordinator", address],
+            tmp_path / f"{number}.txt",
+        )
+        for number, address in enumerate([f"localhost:{free_port()}", wrong])
+    ]
+    assert all(program.end() in (1, 2) for program in pod)
+    assert wrong in pod[1].text(), pod[1].text()
