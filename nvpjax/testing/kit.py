@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from nvpjax.bijector import Bijector, PyTree
-from nvpjax.testing.checks import POINTWISE, STRUCTURAL, NotRun
+from nvpjax.testing.checks import POINTWISE, STRUCTURAL
 from nvpjax.testing.subject import Subject
+from nvpjax.testing.verdicts import NotRun, Seen
 
 CHECKS = (*STRUCTURAL, *POINTWISE)
 """The names of all checks."""
@@ -32,7 +33,7 @@ class CheckResult(NamedTuple):
     """The largest error, as a share of what rounding explains."""
     seconds: float
     detail: str
-    """Why it failed, with the smallest example that was found, or why it was not run."""
+    """Why it failed, with the smallest example that was found, why it was not run, or what it could not look at."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,9 @@ class Report:
     def __str__(self) -> str:
         lines = [f"{self.bijector}: {len(self.results)} checks, {self.cases} cases, seed {self.seed}"]
         for result in self.results:
-            share = f"worst error {result.worst:.0%} of what rounding explains" if result.outcome == "passed" else ""
-            lines.append(f"  {result.outcome:8} {result.check:28} {result.cases:4} cases  {share}{result.detail}")
+            share = [f"worst error {result.worst:.0%} of what rounding explains"] if result.outcome == "passed" else []
+            said = "; ".join(share + [result.detail] * bool(result.detail))
+            lines.append(f"  {result.outcome:8} {result.check:28} {result.cases:4} cases  {said}")
         return "\n".join(lines)
 
 
@@ -126,8 +128,11 @@ def examine_bijector(
             if name in POINTWISE:
                 results.append(_run(name, lambda name=name: _pointwise(subject, name, options.dtypes, cases)))
             else:
-                results.append(_run(name, lambda name=name: (STRUCTURAL[name](subject, options), 1)))
-    described = textwrap.shorten(repr(bijector), 120, placeholder=" ...")
+                results.append(_run(name, lambda name=name: STRUCTURAL[name](subject, options)))
+    try:
+        described = textwrap.shorten(repr(bijector), 120, placeholder=" ...")
+    except Exception:  # the check of values has said so
+        described = subject.name
     return Report(described, seed, tuple(results), time.perf_counter() - started)
 
 
@@ -152,23 +157,23 @@ def check_bijector(bijector: Bijector, example: PyTree, context: PyTree = None, 
 def _run(name, check) -> CheckResult:
     started = time.perf_counter()
 
-    def result(outcome, cases, worst, detail):
+    def result(outcome, worst, cases, detail):
         return CheckResult(name, outcome, cases, worst, time.perf_counter() - started, detail)
 
     try:
-        worst, cases = check()
-        return result("passed", cases, worst, "")
+        found = check()
+        return result("passed", *(found if isinstance(found, Seen) else Seen(found)))
     except NotRun as reason:
-        return result("not run", 0, 0.0, str(reason))
+        return result("not run", 0.0, 0, str(reason))
     except AssertionError as error:
-        return result("failed", 1, np.inf, str(error))
+        return result("failed", np.inf, 1, str(error) or "AssertionError without words")
     except Exception as error:  # a bijector that cannot be run is a finding of the examination, not its end
         first_line = (str(error).strip().splitlines() or [""])[0]
-        return result("failed", 1, np.inf, f"{type(error).__name__}: {first_line}")
+        return result("failed", np.inf, 1, f"{type(error).__name__}: {first_line}")
 
 
 @np.errstate(all="ignore")  # what is not finite fails a comparison, and needs no warning beside it
-def _pointwise(subject: Subject, name: str, dtypes, cases: int) -> tuple[float, int]:
+def _pointwise(subject: Subject, name: str, dtypes, cases: int) -> Seen:
     """Run a pointwise check at the example and at drawn points, in every dtype."""
     shares = []
 
@@ -186,4 +191,4 @@ def _pointwise(subject: Subject, name: str, dtypes, cases: int) -> tuple[float, 
         from nvpjax.testing.strategies import run_at_drawn_points
 
         run_at_drawn_points(subject, at, dtypes, cases)
-    return max(shares), len(shares)
+    return Seen(max(shares), len(shares))

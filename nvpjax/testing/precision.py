@@ -1,0 +1,107 @@
+"""In which dtype a program sums, read from its jaxpr: nothing is run or compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+NARROW = (jnp.dtype("bfloat16"), jnp.dtype("float16"))
+SUMS = {"reduce_sum", "dot_general", "cumsum", "reduce_window_sum", "scatter-add", "psum"}
+TERMS = {
+    *("add", "sub", "neg", "mul", "div", "select_n", "max", "min", "convert_element_type", "reduce_precision"),
+    *("reshape", "squeeze", "expand_dims", "broadcast_in_dim", "transpose", "concatenate", "slice", "dynamic_slice"),
+    *("copy", "copy_p", "optimization_barrier", "add_any", "gather", "rev", "pad"),
+}
+"""What leaves a sum of terms such a sum, or adds one to another."""
+
+
+def narrow_sums(function: Callable, arguments: tuple) -> str:
+    """Say which sum the function's result is made of that passes through bfloat16 or float16; nothing if there is none.
+
+    A sum is what a reduction gives for each row, or for all rows; it stays one through additions, multiplications and
+    changes of shape or dtype. What is an input to another function (a logarithm, a network's activation) is no term of
+    the result any more: networks may compute in bfloat16, their outputs be summed in float32.
+    """
+    closed = jax.make_jaxpr(function)(*arguments)
+    sums = _followed(closed.jaxpr, [None] * len(closed.jaxpr.invars))
+    narrow = [kind for kind in sums if kind is not None and kind.narrow]
+    return f"{narrow[0].by} in {narrow[0].dtype}" if narrow else ""
+
+
+class _Sum:
+    """A value that is a sum: by which primitive, and the narrowest dtype in which it has been."""
+
+    def __init__(self, by, dtype):
+        self.by, self.dtype = by, dtype
+
+    @property
+    def narrow(self):
+        return self.dtype in NARROW
+
+    def within(self, dtype):
+        return _Sum(self.by, dtype) if dtype in NARROW else self
+
+
+def _worst(sums):
+    sums = [one for one in sums if one is not None]
+    return next((one for one in sums if one.narrow), sums[0] if sums else None)
+
+
+def _followed(jaxpr: Jaxpr, inputs: list) -> list:
+    """What each output of a jaxpr is, from what its inputs are: a ``_Sum`` or None."""
+    known = dict(zip(jaxpr.invars, inputs))
+
+    def of(variable):
+        return None if isinstance(variable, Literal) else known.get(variable)
+
+    for equation in jaxpr.eqns:
+        given, name = [of(variable) for variable in equation.invars], equation.primitive.name
+        inner = _inside(name, equation.params, given)
+        for place, variable in enumerate(equation.outvars):
+            if inner is not None:
+                known[variable] = inner[place]
+            elif name in SUMS and variable.aval.ndim <= 1 and equation.params.get("axes", True) != ():
+                known[variable] = _Sum(name, variable.aval.dtype)
+            elif name in TERMS:
+                worst = _worst(given)
+                known[variable] = None if worst is None else worst.within(variable.aval.dtype)
+    return [of(variable) for variable in jaxpr.outvars]
+
+
+def _inside(name: str, params: dict, given: list) -> list | None:
+    """What an equation that holds jaxprs gives; None for one that holds none that its inputs enter."""
+    if name == "while":
+        consts = params["cond_nconsts"], params["body_nconsts"]
+        body, carried = given[consts[0] : sum(consts)], given[sum(consts) :]
+        return _carried(params["body_jaxpr"], body, carried, [])[: len(carried)]
+    if name == "scan":
+        consts, carried = params["num_consts"], params["num_consts"] + params["num_carry"]
+        return _carried(params["jaxpr"], given[:consts], given[consts:carried], given[carried:])
+    if name == "cond":
+        branches = [_followed(_open(branch), given[1:]) for branch in params["branches"]]
+        return [_worst(results) for results in zip(*branches)]
+    for inner in map(_open, params.values()):
+        if inner is not None and len(inner.invars) == len(given):
+            return _followed(inner, given)
+    return None
+
+
+def _carried(jaxpr, consts, carry, rows):
+    """A loop, until what it carries is known: a sum that is narrow once stays it."""
+    while True:
+        results = _followed(_open(jaxpr), [*consts, *carry, *rows])
+        after = [_worst(pair) for pair in zip(carry, results)]
+        if [(one is None, one is not None and one.narrow) for one in after] == [
+            (one is None, one is not None and one.narrow) for one in carry
+        ]:
+            return [*after, *results[len(carry) :]]
+        carry = after
+
+
+def _open(jaxpr) -> Jaxpr | None:
+    if isinstance(jaxpr, ClosedJaxpr):
+        return jaxpr.jaxpr
+    return jaxpr if isinstance(jaxpr, Jaxpr) else None
