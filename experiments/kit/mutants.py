@@ -1,4 +1,4 @@
-"""Which check of ``nvpjax.testing`` catches which fault: a Markdown table, and an error if one goes through.
+"""Which check of ``nvpjax.testing`` catches which fault: Markdown tables by class, and an error if one goes through.
 
 python -m experiments.kit.mutants
 """
@@ -8,32 +8,39 @@ from __future__ import annotations
 import sys
 
 import jax
-import numpy as np
 
-from experiments.kit.faults import MUTANTS, Mutant
+from experiments.kit.faults import CLASSES, Mutant
 from nvpjax.testing import CHECKS, examine_bijector
 
 
-def examine(mutant: Mutant):
-    example = np.random.default_rng(0).uniform(-2, 2, (4, *mutant.event))
-    return examine_bijector(mutant.bijector, example, **{"cases": 10, **mutant.options})
+def caught_by(mutant: Mutant) -> list[str]:
+    """The checks that failed, the one that is made for it first."""
+    failed = [result.check for result in examine_bijector(**mutant.examined_with()).failures]
+    return sorted(failed, key=lambda check: check != mutant.check)
 
 
 def main() -> int:
     jax.config.update("jax_num_cpu_devices", 2)
-    missed, caught_by = [], dict.fromkeys(CHECKS, 0)
-    print("| fault | caught by |\n|---|---|")
-    for mutant in MUTANTS:
-        failed = [result.check for result in examine(mutant).failures]
-        failed.sort(key=lambda check: check != mutant.check)  # the one that is made for it first
-        for check in failed:
-            caught_by[check] += 1
-        missed += [] if failed else [mutant.fault]
-        print(f"| {mutant.fault} | {', '.join(failed) or '**nothing**'} |", flush=True)
+    caught, missed = dict.fromkeys(CHECKS, 0), []
+    totals = ["| class | faults | caught | by the check made for it |\n|---|---|---|---|"]
+    print("| class | fault | caught by |\n|---|---|---|")
+    for kind, mutants in CLASSES.items():
+        found = [(mutant, caught_by(mutant)) for mutant in mutants]
+        for mutant, failed in found:
+            name = f"*{mutant.fault}*" if mutant.slipped else mutant.fault
+            print(f"| {kind} | {name} | {', '.join(failed) or '**nothing**'} |", flush=True)
+            for check in failed:
+                caught[check] += 1
+        missed += [mutant.fault for mutant, failed in found if not failed]
+        as_meant = sum(mutant.check in failed for mutant, failed in found)
+        totals.append(f"| {kind} | {len(found)} | {sum(bool(failed) for _, failed in found)} | {as_meant} |")
+        jax.clear_caches()
+    print("\n" + "\n".join(totals))
     print("\n| check | faults caught |\n|---|---|")
-    for check, number in caught_by.items():
+    for check, number in caught.items():
         print(f"| {check} | {number} |")
-    print(f"\n{len(MUTANTS) - len(missed)} of {len(MUTANTS)} faults caught.")
+    number = sum(map(len, CLASSES.values()))
+    print(f"\n{number - len(missed)} of {number} faults caught. In italics: those that slipped through earlier checks.")
     return 1 if missed else 0
 
 
