@@ -16,13 +16,17 @@ def solve_increasing(
         bisection: halve [low, high] until it is as narrow as the dtype tells numbers apart,
         then one Newton step:  x ← x − (function(x) − y) / function'(x)
 
-    Tolerance: after the bisection |x − x*| ≤ (high − low)·ε/4 + ε·|x*|, with ε that of y's dtype; where
-    rounding of ``function`` is larger than that, it decides. The Newton step is also what derivatives go through: they
-    are those of the inverse, 1/function'(x) and ∂x/∂θ = −(∂function/∂θ)/function'(x), to first order.
+    Tolerance: after the bisection |x − x*| ≤ w·ε/4 + ε·|x*|, with ε that of y's dtype and w = high − low, 64 at most:
+    where a bracket is wider, all are halved as much oftener. Where rounding of ``function`` is larger than that, it
+    decides. The Newton step is also what derivatives go through: they are those of the inverse, 1/function'(x) and
+    ∂x/∂θ = −(∂function/∂θ)/function'(x), to first order.
 
     ``function`` is strictly increasing, elementwise, and has function(low) ≤ y ≤ function(high). NaN in gives NaN out.
     """
     steps = jnp.finfo(y.dtype).nmant + 3
+    # Widths are halved apart: between numbers near the largest the difference overflows. NaN adds nothing.
+    wider = jnp.ceil(jnp.log2(jnp.max(jax.lax.stop_gradient(high / 2 - low / 2), initial=32) / 32))
+    steps = steps + jnp.clip(jnp.nan_to_num(wider, posinf=0), 0, jnp.finfo(y.dtype).maxexp).astype(jnp.int32)
 
     def halve(_, bracket):
         low, high = bracket
