@@ -65,6 +65,10 @@ def _added_in(bijector):
     return Altered(bijector, added, added)
 
 
+def _column_by_column(log_slopes):
+    return sum(log_slopes[:, column] for column in range(1, log_slopes.shape[1])) + log_slopes[:, 0]
+
+
 DTYPES = (
     Mutant("computed in float32 where x is float64", "round trip", HiddenFloat32()),
     Mutant(
@@ -83,6 +87,15 @@ DTYPES = (
         Altered(COUPLING, lambda x, y, d: (y, d.astype(x.dtype)), lambda y, x, d: (x, d.astype(y.dtype))),
     ),
     Mutant("a bfloat16 log-det summed in bfloat16 and then widened", "sums of the log-det", SummedIn(), slipped=True),
+    Mutant(
+        "a log-det whose columns are added in bfloat16, one by one",
+        "sums of the log-det",
+        Altered(
+            Tanh(),
+            lambda x, y, d: (y, _column_by_column(Tanh().log_derivative(x).astype(x.dtype)).astype(d.dtype)),
+            lambda y, x, d: (x, -_column_by_column(Tanh().log_derivative(x).astype(x.dtype)).astype(d.dtype)),
+        ),
+    ),
     Mutant("log-dets of two layers added in bfloat16", "sums of the log-det", _added_in(COUPLING)),
 )
 

@@ -124,6 +124,12 @@ TRAINING = (
         StepsCounted(),
         slipped=True,
     ),
+    Mutant(
+        "training mode that drops the context in both directions",
+        "training mode",
+        Told(forward_in_training_sees=jnp.zeros_like, inverse_in_training_sees=jnp.zeros_like),
+        context=True,
+    ),
     Mutant("no state given back from training", "training mode", StateLostInTraining()),
 )
 
@@ -151,7 +157,7 @@ CONTEXTS = (
     Mutant(
         "the first row's context for all rows",
         "order of the batch",
-        Told(*[_of_the_first] * 5),
+        Told(*[_of_the_first] * 6),
         context=True,
     ),
 )

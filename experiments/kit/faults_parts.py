@@ -129,6 +129,7 @@ class Told(Bijector):
     log_det_sees: Callable = lambda context: context
     log_det_method_sees: Callable = lambda context: context
     inverse_sees: Callable = lambda context: context
+    forward_in_training_sees: Callable = lambda context: context
     inverse_in_training_sees: Callable = lambda context: context
 
     def init(self, key, x, context=None):
@@ -139,6 +140,8 @@ class Told(Bijector):
         return jnp.split(jnp.broadcast_to(told, (len(x), told.shape[1])), 2, axis=1)
 
     def forward(self, params, state, x, context=None, *, train=False):
+        if train:
+            context = self.forward_in_training_sees(context)
         s, t = self._told(params, self.forward_sees(context), x)
         counted, _ = self._told(params, self.log_det_sees(context), x)
         return x * jnp.exp(s) + t, sum_over_event(counted), state

@@ -91,6 +91,15 @@ FORMS = (
         slipped=True,
     ),
     Mutant(
+        "a tail that begins elsewhere in inverse, beyond the example",
+        "changes of form",
+        Entrywise(
+            lambda x: jnp.where(x > 4.5, 3 * x - 9, x),
+            lambda y: jnp.where(y > 4.6, (y + 9) / 3, y),
+            lambda x: jnp.where(x > 4.5, jnp.asarray(math.log(3), x.dtype), 0),
+        ),
+    ),
+    Mutant(
         "inverse that changes its form at another place",
         "changes of form",
         Entrywise(

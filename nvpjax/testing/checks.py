@@ -324,7 +324,8 @@ def devices(subject: Subject, options) -> float:
 def training_mode(subject: Subject, options) -> float:
     """Forward with train=True and back with the state it returns; where training settles, evaluation gives the same.
 
-    Where nothing is measured training mode has a Jacobian, and the log-dets of both directions are held against it.
+    Where nothing is measured training mode has a Jacobian, and the log-dets of both directions are held against it;
+    where there is no state at all it is evaluation. Both modes of both directions read the context, or neither does.
     """
     # What is measured is measured on another batch than before: of the same one, running averages are the batch's own.
     x = jax.tree.map(_third, subject.x) if subject.measures else None
@@ -345,6 +346,10 @@ def training_mode(subject: Subject, options) -> float:
         worst = _settled(subject, point, of_y, of_log_det)
     else:
         worst = at_most(np.asarray(log_det) - exact.log_det, of_log_det, "log_det − log|det J| in training mode")
+    if not jax.tree.leaves(point.state):
+        _, measured = subject.results(point, ("example", "float64"))
+        worst = max(worst, at_most(rows(y) - measured.y, of_y, "y in training mode − y, without a state"))
+    _read_context_alike(subject, point, y, state)
     return max(
         worst,
         at_most(rows(x_again) - rows(point.x), of_x, "x − inverse(forward(x)) in training mode"),
@@ -354,6 +359,25 @@ def training_mode(subject: Subject, options) -> float:
             "log-dets of both directions in training mode",
         ),
     )
+
+
+def _read_context_alike(subject, point, y, state):
+    others = jax.tree.map(lambda a: np.roll(a, 1, axis=0), point.context)
+    if all(np.array_equal(*pair) for pair in zip(jax.tree.leaves(others), jax.tree.leaves(point.context))):
+        return
+
+    def reads(program, state, x, train):
+        with jax.enable_x64(True):
+            results = [program(point.params, state, x, context, train=train)[:2] for context in (point.context, others)]
+        return not _same_bits(*results)
+
+    for name, program, x in (("forward", subject.wide_forward, point.x), ("inverse", subject.wide_inverse, y)):
+        in_training, in_evaluation = reads(program, state, x, True), reads(program, point.state, x, False)
+        require(
+            in_training == in_evaluation,
+            f"expected {name} to read the context in both modes, got: in training {in_training}, in evaluation "
+            f"{in_evaluation}",
+        )
 
 
 def _settled(subject, point, of_y, of_log_det):

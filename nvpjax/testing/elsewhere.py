@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nvpjax.testing.subject import Exact, Point, Subject, rows, to_float64, trees
-from nvpjax.testing.tolerances import log_det_tolerance, value_tolerance
+from nvpjax.testing.subject import Exact, Measured, Point, Subject, rows, to_float64, trees
+from nvpjax.testing.tolerances import log_det_tolerance
 from nvpjax.testing.verdicts import NotRun, Seen, at_most, require
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -27,11 +27,12 @@ SIDES = (1e-3, 1e-6)
 def changes_of_form(subject: Subject, options) -> Seen:
     """Round trips and log-dets on both sides of every kink and jump, and the latents between, in float64.
 
-    They are found by search along straight paths: all entries from the example's lowest value to its highest together,
-    and one entry alone. A network of ReLUs has kinks and may jump; what is asked holds on both sides all the same.
+    They are found by search along straight paths: all entries together from the example's lowest value to its highest,
+    and four times as far to both sides where the domain lets it; one entry alone. A network of ReLUs has kinks and may
+    jump; what is asked holds on both sides all the same.
     """
     point = subject.point("float64")
-    paths = _Paths(subject, point)
+    paths = _Paths(subject, point, options.domain)
     found = _search(paths)
     if not found:
         return Seen(0.0, len(paths), "none found")
@@ -40,32 +41,17 @@ def changes_of_form(subject: Subject, options) -> Seen:
     middle = np.repeat([(low + high) / 2 for _, low, high in found], 2 * len(SIDES))
     beside = paths.point_at(path, middle + offsets)
     exact, measured = subject.exact(beside), subject.measured(beside)
-    of_x, of_y, of_log_det = subject.tolerances(beside, exact)
+    of_x, of_y, _ = subject.tolerances(beside, exact)
+    errors, allowed, known = _errors(beside, exact, measured), *_allowed(subject, beside, exact)
+    nan = np.isnan(measured.y).any(axis=1) | np.isnan(measured.log_det)
+    require(not nan.any(), f"expected no NaN beside a change of form, at {_said(beside, nan)}")
     with np.errstate(invalid="ignore"):
-        known = np.isfinite(exact.log_det)
         # Where rounding takes x across the place, both sides' results are right.
         apart = known & (of_x < 0.1 * np.abs(offsets) * paths.length(path))
-    require(
-        not np.isnan(measured.log_det).any() and not np.isnan(measured.y).any(),
-        f"expected no NaN beside a change of form, at {_said(beside, np.isnan(measured.y).any(axis=1))}",
-    )
-    worst = 0.0
-    for error, allowed, asked, what in (
-        (measured.log_det - exact.log_det, of_log_det, known, "log_det − log|det J|"),
-        (measured.x_again - rows(beside.x), of_x, apart, "x − inverse(forward(x))"),
-        (
-            measured.inverse_log_det + measured.log_det,
-            2 * of_log_det + exact.log_det_gradient_norm * of_x,
-            apart,
-            "log_det of inverse + log_det of forward",
-        ),
-    ):
-        try:
-            worst = max(worst, at_most(error[asked], allowed[asked], f"{what} beside a change of form"))
-        except AssertionError as wrong:
-            with np.errstate(invalid="ignore"):
-                first = asked & ~(np.abs(error).reshape(len(error), -1).max(axis=1) <= allowed)
-            raise AssertionError(f"{wrong}; at {_said(beside, first)}") from None
+        wrong = apart & ~(errors <= allowed)
+    worst, where = 0.0, f"beside a change of form, first at {_said(beside, wrong.any(axis=0))}"
+    for error, most, what in zip(errors[:, apart], allowed[:, apart], ERRORS):
+        worst = max(worst, at_most(error, most, f"{what} {where}"))
     # The latents between: those that neither side gives are a gap, those that both give an overlap.
     of_y = (of_y + exact.jacobian_norm * of_x).reshape(len(found), -1).max(axis=1)
     worst = max(worst, _latents_between(subject, paths, found, of_y))
@@ -74,6 +60,38 @@ def changes_of_form(subject: Subject, options) -> Seen:
         f", {skipped} of {len(apart)} points beside too badly conditioned" if skipped else ""
     )
     return Seen(worst, len(apart), detail)
+
+
+ERRORS = ("log_det − log|det J|", "x − inverse(forward(x))", "log_det of inverse + log_det of forward")
+
+
+@np.errstate(all="ignore")
+def _errors(point: Point, exact: Exact, measured: Measured) -> np.ndarray:
+    """The sizes of the ``ERRORS``, each of every row."""
+    return np.abs(
+        [
+            measured.log_det - exact.log_det,
+            np.abs(measured.x_again - rows(point.x)).max(axis=1),
+            measured.inverse_log_det + measured.log_det,
+        ]
+    )
+
+
+@np.errstate(all="ignore")
+def _allowed(subject: Subject, point: Point, exact: Exact) -> tuple[np.ndarray, np.ndarray]:
+    """What rounding explains of each of the ``ERRORS`` in float64, and the rows of which that can be said."""
+    of_x, of_y, of_log_det = subject.tolerances(point, exact)
+    x_scale = np.maximum(np.abs(rows(point.x)).max(axis=1), np.abs(rows(subject.x)).max())
+    # How much larger a rounding of y is in x, or one of x in y, as shares of both.
+    conditioning = np.maximum(of_x / x_scale, of_y / np.abs(exact.y).max(axis=1)) / subject.rounding("float64")
+    # An entry of the Jacobian is known to a rounding of y by the scale of x: so far the log-det is.
+    of_log_det = of_log_det + subject.rounding("float64") * conditioning
+    of_both = 2 * of_log_det + exact.log_det_gradient_norm * of_x
+    return np.array([of_log_det, of_x, of_both]), np.isfinite(exact.log_det) & (conditioning < CONDITION)
+
+
+CONDITION = 1e8
+"""The worst conditioning that is looked at: beyond it half of float64's digits are gone."""
 
 
 def _latents_between(subject, paths, found, of_y):
@@ -105,18 +123,22 @@ def _latents_between(subject, paths, found, of_y):
 class _Paths:
     """Straight paths through the example's box, each run through by t from 0 to 1."""
 
-    def __init__(self, subject: Subject, point: Point):
+    def __init__(self, subject: Subject, point: Point, domain: tuple[float, float]):
         self.subject, self.point = subject, point
         x = rows(point.x)
-        self.low, self.high = (
+        low, high = (
             np.concatenate([np.full(leaf[0].size, end(leaf)) for leaf in jax.tree.leaves(point.x)])
             for end in (np.min, np.max)
         )
+        reach = 4 * (high - low)
+        inward = 1e-6 * (np.minimum(domain[1], high + reach) - np.maximum(domain[0], low - reach))
+        self.low = np.minimum(low, np.maximum(low - reach, domain[0] + inward))
+        self.high = np.maximum(high, np.minimum(high + reach, domain[1] - inward))
+        starts, ends = [low, self.low], [high, self.high]
         entries = x.shape[1]
         alone = sorted({0, entries // 2, entries - 1}) if subject.many > 4 * 131 else [entries - 1]
-        starts, ends = [self.low], [self.high]
         for place in alone if entries > 1 else ():
-            for row, end in ((starts, self.low), (ends, self.high)):
+            for row, end in ((starts, low), (ends, high)):
                 row.append(np.where(np.arange(entries) == place, end, x[0]))
         self.start, self.end = np.array(starts), np.array(ends)
         self.context = jax.tree.map(lambda a: a[:1], point.context)
@@ -195,8 +217,6 @@ def _said(point: Point, chosen) -> str:
 FAR = (1.0, 3.0, 10.0)
 """Standard deviations of the noise on parameters."""
 SEEDS = range(8)
-CONDITION = 1e8
-"""The worst conditioning at which far parameters are looked at: beyond it half of float64's digits are gone."""
 
 
 def far_parameters(subject: Subject, options) -> Seen:
@@ -217,24 +237,11 @@ def far_parameters(subject: Subject, options) -> Seen:
                 not _is_nan(measured.y, measured.log_det) or _overflows(subject, seed, size),
                 f"expected no NaN in y and log_det {where}",
             )
-            conditioning = _conditioning(subject, point, exact)
-            known = conditioning < CONDITION
+            errors, allowed, known = _errors(point, exact, measured), *_allowed(subject, point, exact)
             looked_at, skipped = looked_at + known.sum(), skipped + (~known).sum()
-            if not known.any():
-                continue
-            of_x, _, of_log_det = (allowed[known] for allowed in subject.tolerances(point, exact))
-            # An entry of the Jacobian is known to a rounding of y by the scale of x: so far the log-det is.
-            of_log_det = of_log_det + subject.rounding("float64") * conditioning[known]
-            error = measured.log_det - exact.log_det
-            of_both = measured.inverse_log_det + measured.log_det
-            allowed_both = 2 * of_log_det + exact.log_det_gradient_norm[known] * of_x
-            worst = max(
-                worst,
-                at_most(error[known], of_log_det, f"log_det − log|det J| {where}"),
-                at_most((measured.x_again - rows(point.x))[known], of_x, f"x − inverse(forward(x)) {where}"),
-                at_most(of_both[known], allowed_both, f"log_det of inverse + log_det of forward {where}"),
-            )
-    detail = f"{skipped} of {looked_at + skipped} rows not looked at: Jacobian not finite or badly conditioned"
+            for error, most, what in zip(errors[:, known], allowed[:, known], ERRORS):
+                worst = max(worst, at_most(error, most, f"{what} {where}"))
+    detail = f"{skipped} of {looked_at + skipped} rows not looked at: no digits left"
     if not looked_at:
         raise NotRun(detail)
     return Seen(worst, int(looked_at), detail if skipped else "")
@@ -256,16 +263,6 @@ def _overflows(subject: Subject, seed: int, size: float) -> bool:
         else:
             low, largest = middle, np.abs(rows(y)).max()
     return not largest < 1e50
-
-
-@np.errstate(all="ignore")
-def _conditioning(subject: Subject, point: Point, exact: Exact) -> np.ndarray:
-    """How much larger a rounding of y is in x, or one of x in y, as shares of both; inf where that is unknown."""
-    of_x, of_y, _ = subject.tolerances(point, exact)
-    x_scale = np.maximum(np.abs(rows(point.x)).max(axis=1), np.abs(rows(subject.x)).max())
-    y_scale = np.abs(exact.y).max(axis=1)
-    worst = np.maximum(of_x / x_scale, of_y / y_scale) / subject.rounding("float64")
-    return np.where(np.isfinite(exact.log_det) & np.isfinite(worst), worst, np.inf)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -312,18 +309,19 @@ def far_ends(subject: Subject, options) -> Seen:
             above = np.where(np.isfinite(most), np.maximum(truth - most, 0), 0)
             of_x, _, _ = subject.tolerances(wide, exact)
             invertible = of_x < 1e-3 * abs(place)
-            y_scale = np.abs(exact.y).max(axis=1)
-            of_y = value_tolerance("float32", subject.layers, y_scale, abs(place), exact.jacobian_norm)
-            in_reach = np.isfinite(of_y) & (y_scale < np.finfo(np.float32).max / 2)
+            _, of_y, _ = subject.tolerances(point._replace(x=x), exact)
+            in_reach = np.isfinite(of_y) & (np.abs(exact.y).max(axis=1) < np.finfo(np.float32).max / 2)
         without_jacobian += [place] * (not known.all())
         without_inverse += [place] * (not invertible.all())
         worst = max(
             worst,
             at_most(log_det - truth, allowed, f"log_det in float32 − float64 {where}"),
-            at_most(np.where(known, log_det - exact.log_det, 0), allowed, f"log_det − log|det J| {where}"),
+            at_most(log_det[known] - exact.log_det[known], allowed[known], f"log_det − log|det J| {where}"),
             at_most(above, 1e-3 + allowed, f"log_det above the most that J can hide {where}"),
-            at_most((rows(x_again) - rows(wide.x))[invertible], of_x[invertible], f"x − inverse(forward(x)) {where}"),
-            at_most((rows(y) - exact.y)[in_reach], of_y[in_reach], f"y in float32 − float64 {where}"),
+            at_most(
+                rows(x_again)[invertible] - rows(x)[invertible], of_x[invertible], f"x − inverse(forward(x)) {where}"
+            ),
+            at_most(rows(y)[in_reach] - exact.y[in_reach], of_y[in_reach], f"y in float32 − float64 {where}"),
         )
     detail = [
         f"no digits of {what} at x = {', '.join(f'{place:g}' for place in those)}"

@@ -9,25 +9,27 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 NARROW = (jnp.dtype("bfloat16"), jnp.dtype("float16"))
+CUTS = {"slice", "dynamic_slice", "gather", "split"}
 SUMS = {"reduce_sum", "dot_general", "cumsum", "reduce_window_sum", "scatter-add", "psum"}
 TERMS = {
     *("add", "sub", "neg", "mul", "div", "select_n", "max", "min", "convert_element_type", "reduce_precision"),
     *("reshape", "squeeze", "expand_dims", "broadcast_in_dim", "transpose", "concatenate", "slice", "dynamic_slice"),
     *("copy", "copy_p", "optimization_barrier", "add_any", "gather", "rev", "pad"),
 }
-"""What leaves a sum of terms such a sum, or adds one to another."""
+"""What leaves a sum of terms such a sum, or adds one to another. (A column is one after any function.)"""
 
 
 def narrow_sums(function: Callable, arguments: tuple) -> str:
     """Say which sum the function's result is made of that passes through bfloat16 or float16; nothing if there is none.
 
-    A sum is what a reduction gives for each row, or for all rows; it stays one through additions, multiplications and
-    changes of shape or dtype. What is an input to another function (a logarithm, a network's activation) is no term of
-    the result any more: networks may compute in bfloat16, their outputs be summed in float32.
+    A sum is what a reduction gives for each row, or for all rows, or what two columns add up to; it stays one through
+    additions, multiplications and changes of shape or dtype. What is an input to another function (a logarithm, a
+    network's activation) is no term of the result any more: networks may compute in bfloat16, and their outputs be
+    summed in float32.
     """
     closed = jax.make_jaxpr(function)(*arguments)
     sums = _followed(closed.jaxpr, [None] * len(closed.jaxpr.invars))
-    narrow = [kind for kind in sums if kind is not None and kind.narrow]
+    narrow = [kind for kind in sums if isinstance(kind, _Sum) and kind.narrow]
     return f"{narrow[0].by} in {narrow[0].dtype}" if narrow else ""
 
 
@@ -45,13 +47,33 @@ class _Sum:
         return _Sum(self.by, dtype) if dtype in NARROW else self
 
 
-def _worst(sums):
-    sums = [one for one in sums if one is not None]
+class _Column:
+    """One number a row, cut out of an array: where."""
+
+    def __init__(self, place):
+        self.place = place
+
+
+def _worst(kinds):
+    sums = [kind for kind in kinds if isinstance(kind, _Sum)]
     return next((one for one in sums if one.narrow), sums[0] if sums else None)
 
 
+def _columns(equation, given: list):
+    """Whether what comes out is a column, or the sum of two."""
+    (out, *_), name = equation.outvars, equation.primitive.name
+    columns = {kind.place: kind for kind in given if isinstance(kind, _Column)}
+    if name in ("add", "sub", "add_any") and len(columns) > 1 and out.aval.ndim <= 1:
+        return _Sum("sum of columns", out.aval.dtype)
+    if name in CUTS and not columns:
+        literals = [str(variable.val) for variable in equation.invars if isinstance(variable, Literal)]
+        source = id(equation.invars[0])
+        return _Column((source, str(equation.params), *literals))
+    return next(iter(columns.values()), None)
+
+
 def _followed(jaxpr: Jaxpr, inputs: list) -> list:
-    """What each output of a jaxpr is, from what its inputs are: a ``_Sum`` or None."""
+    """What each output of a jaxpr is, from what its inputs are: a ``_Sum``, a ``_Column`` or None."""
     known = dict(zip(jaxpr.invars, inputs))
 
     def of(variable):
@@ -66,8 +88,10 @@ def _followed(jaxpr: Jaxpr, inputs: list) -> list:
             elif name in SUMS and variable.aval.ndim <= 1 and equation.params.get("axes", True) != ():
                 known[variable] = _Sum(name, variable.aval.dtype)
             elif name in TERMS:
-                worst = _worst(given)
-                known[variable] = None if worst is None else worst.within(variable.aval.dtype)
+                worst = _worst(given) or _columns(equation, given)
+                known[variable] = worst.within(variable.aval.dtype) if isinstance(worst, _Sum) else worst
+            else:
+                known[variable] = _columns(equation, given)
     return [of(variable) for variable in jaxpr.outvars]
 
 
@@ -94,8 +118,8 @@ def _carried(jaxpr, consts, carry, rows):
     while True:
         results = _followed(_open(jaxpr), [*consts, *carry, *rows])
         after = [_worst(pair) for pair in zip(carry, results)]
-        if [(one is None, one is not None and one.narrow) for one in after] == [
-            (one is None, one is not None and one.narrow) for one in carry
+        if [isinstance(one, _Sum) and one.narrow for one in after] == [
+            isinstance(one, _Sum) and one.narrow for one in carry
         ]:
             return [*after, *results[len(carry) :]]
         carry = after
