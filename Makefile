@@ -2,13 +2,18 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: train test pod-test fault-test soak errors kit bench ledger lint clean lock
+.PHONY: train test test-long pod-test fault-test soak errors kit bench ledger lint clean lock
 train: .venv/installed
 	$(BIN)/python -m experiments.train digits
 
 # Nearly all of the time is compilation, one core a test: so one process a core.
 test: .venv/installed
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadgroup
+
+# The searches at length: 20,000 wrong calls, 1,000 flipped bits, 200 hostile run directories. Half an hour.
+test-long: .venv/installed
+	WRONG_CALLS=20000 BIT_FLIPS=1000 HOSTILE_DIRECTORIES=200 $(BIN)/python -m pytest -n auto --maxprocesses 8 -rP \
+		--dist loadgroup tests/test_wrong_calls.py tests/test_hostile.py
 
 # Two processes with two devices each on this machine; as often in a row as TIMES says.
 TIMES ?= 1

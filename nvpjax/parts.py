@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from dataclasses import dataclass, replace
 
 import jax
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 
 from nvpjax.bijector import Bijector, StatelessBijector, zero_log_det
 from nvpjax.combinator import Combinator, added
-from nvpjax.values import expect_at_least
+from nvpjax.values import expect_at_least, whole_numbers
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class OnAxes(Combinator):
     axes: tuple[int, ...]
 
     def __post_init__(self):
-        object.__setattr__(self, "axes", tuple(map(operator.index, self.axes)))
+        object.__setattr__(self, "axes", whole_numbers(self, "axes"))
 
     @property
     def parts(self):

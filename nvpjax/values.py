@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 from typing import Any
 
 MOST = 2**20
@@ -21,6 +22,14 @@ def expect_at_least(owner: Any, least: int, *names: str) -> None:
                     f"{type(owner).__name__}: expected whole numbers {', '.join(names)} >= {least}{most}, got "
                     f"{name}={sizes}."
                 )
+
+
+def whole_numbers(owner: Any, name: str) -> tuple[int, ...]:
+    """A field of places as a tuple of Python's integers. Raise TypeError where one is something else."""
+    values = tuple(getattr(owner, name))
+    if not all(hasattr(value, "__index__") and not isinstance(value, bool) for value in values):
+        raise TypeError(f"{type(owner).__name__}: expected {name} of whole numbers, got {values}.")
+    return tuple(map(operator.index, values))
 
 
 def expect_finite(owner: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
 
 import jax
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nvpjax.bijector import Bijector, StatelessBijector, zero_log_det
+from nvpjax.values import whole_numbers
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Permutation(StatelessBijector):
     order: tuple[int, ...]
 
     def __post_init__(self):
-        object.__setattr__(self, "order", tuple(map(operator.index, self.order)))
+        object.__setattr__(self, "order", whole_numbers(self, "order"))
         if sorted(self.order) != list(range(len(self.order))):
             raise ValueError(f"Permutation: expected each of 0 … {len(self.order) - 1} once, got {self.order}.")
 
