@@ -36,9 +36,10 @@ class Reversible(Composite):
     activations that are off is wrong. So forward keeps of each layer's input one random projection (signs ±1) an
     example, and the backward pass measures with it
 
-        error = max over layers and examples |r·(x̂ − x)| / (√D · (rms(x̂) + rms(y) / 100)),   rms of that example
+        error = max over layers and examples |r·(x̂ − x)| / (√D · (rms(x̂) + 1e-3·R + 1e-6·rms(y))),
 
-    which for an error spread over all D entries is about its size relative to x (or y, where x is nearly nothing).
+    rms that of the example itself, R that of the whole batch of x̂: for an error spread over all D entries about its size
+    relative to x, and relative to what else there is where x is nearly nothing.
     Where that is above ``bound``, or is no number, all gradients are NaN: a wrong gradient is never given silently.
     ``training.make_train_step`` then skips the step and counts it. The error itself is the gradient of a loss with
     respect to ``state["reconstruction_error"]``, which the train step puts into its metrics.
@@ -434,7 +435,8 @@ def _checked(x: PyTree, y: PyTree, kept: PyTree, whole: bool) -> tuple[PyTree, j
 
     Each example's is measured by its own scale: beside large ones a small one would seem right, however far it is off.
     """
-    scale = _rms(x) + 0.01 * _rms(y)
+    of_x = _rms(x)
+    scale = of_x + 1e-3 * jnp.sqrt(jnp.mean(of_x**2)) + 1e-6 * _rms(y)
     if whole:
         differences = jax.tree.map(lambda rebuilt, true: _largest(jnp.abs(rebuilt - true)), x, kept)
         x, difference = kept, jnp.max(jnp.stack(jax.tree.leaves(differences)), axis=0)

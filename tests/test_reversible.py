@@ -204,3 +204,20 @@ def test_layers_between_stored_shrink_with_the_error():
 def test_what_does_not_fit_is_refused(act, error, message):
     with pytest.raises(error, match=message):
         act()
+
+
+def test_each_example_is_measured_by_its_own_scale():
+    """Seven rows of scale 30 and one of 0.05 through shifts by ±30,000: of the small one few digits come back."""
+    flow = Reversible(Chain((nvpjax.Shift(), nvpjax.Triangular(), nvpjax.Shift())))
+    x = 30 * jax.random.normal(jax.random.key(0), (8, 6))
+    params, state = flow.init(jax.random.key(1), x)
+    params[0]["shift"], params[2]["shift"] = jnp.full(6, 3e4), jnp.full(6, -3e4)
+
+    def loss(params, state, x):
+        return jnp.sum(jnp.sin(20 * flow.forward(params, state, x)[0]))
+
+    error = jax.grad(loss, argnums=1)(params, state, x)["reconstruction_error"]
+    assert error < 1e-3
+    gradients, of_state = jax.grad(loss, argnums=(0, 1))(params, state, x.at[3].multiply(0.05 / 30))
+    assert of_state["reconstruction_error"] > 1e-3
+    assert np.all(np.isnan(gradients[0]["shift"]))
