@@ -35,10 +35,13 @@ def room_for_programs():
     """Forget compiled programs before there are too many.
 
     On the CPU each kernel is mapped into memory on its own, and Linux allows a process 65,530 mappings
-    (vm.max_map_count): beyond them jax ends with a segmentation fault.
+    (vm.max_map_count): beyond them jax ends with a segmentation fault. Memory that they take is limited too.
     """
     yield
-    mappings = Path("/proc/self/maps")
-    if mappings.exists() and len(mappings.read_bytes().splitlines()) > 30_000:
+    mappings, pages = Path("/proc/self/maps"), Path("/proc/self/statm")
+    if not mappings.exists():
+        return
+    resident = int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    if len(mappings.read_bytes().splitlines()) > 30_000 or resident > 3 * 2**30:
         jax.clear_caches()
         gc.collect()
