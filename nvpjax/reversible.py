@@ -38,11 +38,11 @@ class Reversible(Composite):
 
         error = max over layers and examples |r·(x̂ − x)| / (√D · (rms(x̂) + 1e-3·R + 1e-6·rms(y))),
 
-    rms that of the example itself, R that of the whole batch of x̂: for an error spread over all D entries about its size
-    relative to x, and relative to what else there is where x is nearly nothing.
-    Where that is above ``bound``, or is no number, all gradients are NaN: a wrong gradient is never given silently.
-    ``training.make_train_step`` then skips the step and counts it. The error itself is the gradient of a loss with
-    respect to ``state["reconstruction_error"]``, which the train step puts into its metrics.
+    rms that of the example itself, R that of x̂ over the batch: for an error spread over all D entries about its
+    size relative to x, or to what else there is where x is nearly nothing. Where that is above ``bound``, or is no
+    number, all gradients are NaN: a wrong gradient is never given silently. ``training.make_train_step`` then skips
+    the step and counts it. The error itself is the gradient of a loss with respect to
+    ``state["reconstruction_error"]``, which the train step puts into its metrics.
 
     ``every=k`` keeps the input of every k-th of bijectors in a row, or of a repeated one, too, and goes on from there:
     ``layers_between_stored`` chooses k from a measured error.
