@@ -93,8 +93,8 @@ HEAD = """# Wrong inputs, and what is said to them
 
 Made by `make errors` from `tests/test_bad_input.py`, which tries each of them. Library functions raise ValueError or
 TypeError; programs end with one line on stderr and exit code 2, and no file is lost or changed. RUN is a run directory.
-Every call of a bijector, a distribution or a flow is held against its `init` (`nvpjax/checked.py`): what `init` would not
-take, or would give other shapes for, is refused. `tests/test_wrong_calls.py` makes wrong calls at random.
+Every call of a bijector, a distribution or a flow is held against its `init` (`nvpjax/checked.py`): what `init` would
+not take, or would give other shapes for, is refused. `tests/test_wrong_calls.py` makes wrong calls at random.
 
 | wrong | what is said |
 |---|---|
