@@ -129,14 +129,20 @@ FORMS = (
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _unfolded(a, y):
-    """x + a·tanh x = y by bisection, as if it increased for every a."""
-    low, high = y - jnp.abs(a), y + jnp.abs(a)
-    for _ in range(60):
+def _bisected(increasing, y, low, high):
+    def halve(bracket, _):
+        low, high = bracket
         middle = (low + high) / 2
-        below = middle + a * jnp.tanh(middle) < y
-        low, high = jnp.where(below, middle, low), jnp.where(below, high, middle)
-    return low
+        below = increasing(middle) < y
+        return (jnp.where(below, middle, low), jnp.where(below, high, middle)), None
+
+    (low, high), _ = jax.lax.scan(halve, (low, high), length=60)
+    return (low + high) / 2
+
+
+def _unfolded(a, y):
+    """x + a·tanh x = y, as if it increased for every a."""
+    return _bisected(lambda x: x + a * jnp.tanh(x), y, y - jnp.abs(a), y + jnp.abs(a))
 
 
 FAR_PARAMETERS = (
@@ -208,13 +214,7 @@ def _infinite_far_out(x, y, log_det):
 
 
 def _between_8(y):
-    """x + tanh x = y by bisection between −8 and 8."""
-    low, high = jnp.full_like(y, -8), jnp.full_like(y, 8)
-    for _ in range(60):
-        middle = (low + high) / 2
-        below = middle + jnp.tanh(middle) < y
-        low, high = jnp.where(below, middle, low), jnp.where(below, high, middle)
-    return (low + high) / 2
+    return _bisected(lambda x: x + jnp.tanh(x), y, jnp.full_like(y, -8), jnp.full_like(y, 8))
 
 
 def _log_cosh(x):

@@ -27,7 +27,8 @@ def main() -> int:
     for kind, mutants in CLASSES.items():
         found = [(mutant, caught_by(mutant)) for mutant in mutants]
         for mutant, failed in found:
-            name = f"*{mutant.fault}*" if mutant.slipped else mutant.fault
+            fault = mutant.fault.replace("|", "\\|")
+            name = f"*{fault}*" if mutant.slipped else fault
             print(f"| {kind} | {name} | {', '.join(failed) or '**nothing**'} |", flush=True)
             for check in failed:
                 caught[check] += 1

@@ -60,16 +60,15 @@ def _or_beside(subject, point, log_det, error, allowed):
     Where a map has a kink, its log_det and automatic differentiation may each take another side.
     """
     for near in subject.beside(point):
-        with np.errstate(invalid="ignore", divide="ignore"):
-            wrong = ~(np.abs(error) <= allowed)
-            if np.shape(error) != np.shape(allowed) or not wrong.any():
-                break
-            exact = subject.exact(near)
-            of_x, _, of_log_det = subject.tolerances(point, exact)
-            nudge = BESIDE * np.ptp(rows(subject.x)) * exact.y.shape[1] ** 0.5
-            beside, allowed_there = log_det - exact.log_det, of_log_det + exact.log_det_gradient_norm * (nudge + of_x)
-            better = wrong & (np.abs(beside) <= allowed_there)
-            error, allowed = np.where(better, beside, error), np.where(better, allowed_there, allowed)
+        wrong = ~(np.abs(error) <= allowed)
+        if np.shape(error) != np.shape(allowed) or not wrong.any():
+            break
+        exact = subject.exact(near)
+        of_x, _, of_log_det = subject.tolerances(point, exact)
+        nudge = BESIDE * np.ptp(rows(subject.x)) * exact.y.shape[1] ** 0.5
+        beside, allowed_there = log_det - exact.log_det, of_log_det + exact.log_det_gradient_norm * (nudge + of_x)
+        better = wrong & (np.abs(beside) <= allowed_there)
+        error, allowed = np.where(better, beside, error), np.where(better, allowed_there, allowed)
     return error, allowed
 
 

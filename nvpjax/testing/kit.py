@@ -101,7 +101,7 @@ def examine_bijector(
         cases: how many points hypothesis draws beside the example, for each pointwise check; 0 does without hypothesis.
         seed: of the draws, of ``init`` and of the noise.
         dtypes: the ladder. Log-dets are held against float64 in all of them.
-        domain: of forward, ends excluded, for the check of its far ends.
+        domain: of forward, ends excluded, for the checks that look beyond the example: far ends, changes of form.
         parallel: the same bijector with an ``axis_name``, where it has one: devices are then checked in training too.
         axis_name: the pmap axis of ``parallel``.
         checks: names from ``CHECKS``.
@@ -161,7 +161,8 @@ def _run(name, check) -> CheckResult:
         return CheckResult(name, outcome, cases, worst, time.perf_counter() - started, detail)
 
     try:
-        found = check()
+        with np.errstate(all="ignore"):  # what is not finite fails a comparison, and needs no warning beside it
+            found = check()
         return result("passed", *(found if isinstance(found, Seen) else Seen(found)))
     except NotRun as reason:
         return result("not run", 0.0, 0, str(reason))
@@ -172,7 +173,6 @@ def _run(name, check) -> CheckResult:
         return result("failed", np.inf, 1, f"{type(error).__name__}: {first_line}")
 
 
-@np.errstate(all="ignore")  # what is not finite fails a comparison, and needs no warning beside it
 def _pointwise(subject: Subject, name: str, dtypes, cases: int) -> Seen:
     """Run a pointwise check at the example and at drawn points, in every dtype."""
     shares = []

@@ -31,8 +31,7 @@ def at_most(error, allowed, what: str) -> float:
     error = np.abs(np.asarray(error, np.float64))
     largest = error.max(axis=1) if error.ndim == 2 else error
     allowed = np.broadcast_to(allowed, largest.shape)
-    with np.errstate(all="ignore"):
-        share = np.where(error.any() if error.ndim == 0 else largest != 0, largest / allowed, 0.0)
+    share = np.where(error.any() if error.ndim == 0 else largest != 0, largest / allowed, 0.0)
     if not np.all(share <= 1):
         row = int(np.argmax(np.where(np.isnan(share), np.inf, share)))
         raise AssertionError(f"{what}, row {row}: {largest[row]:.3e}, where at most {allowed[row]:.3e} is explained")
