@@ -148,16 +148,12 @@ def sums_of_the_log_det(subject: Subject, options) -> float:
     if not narrow:
         raise NotRun("no dtype narrower than float32 among those asked for")
     for dtype in narrow:
-        for name, function in (("forward", subject.bijector.forward), ("inverse", subject.bijector.inverse)):
-            point = subject.point(dtype)
-            arguments = point[1:]
-            if name == "inverse":
-                y, _, _ = jax.eval_shape(subject.bijector.forward, *arguments)
-                arguments = (point.params, point.state, y, point.context)
-            summed = narrow_sums(lambda *given, function=function: function(*given)[1], arguments)
-            require(
-                not summed, f"expected sums of {name}'s log_det in float32 or wider, got a {summed} for x in {dtype}"
-            )
+        params, state, x, context = subject.point(dtype)[1:]
+        y, _, _ = jax.eval_shape(subject.bijector.forward, params, state, x, context)
+        for name, of in (("forward", x), ("inverse", y)):
+            function = getattr(subject.bijector, name)
+            summed = narrow_sums(lambda *given, function=function: function(*given)[1], (params, state, of, context))
+            require(not summed, f"expected {name}'s log_det summed in at least float32 for x in {dtype}, got {summed}")
     return 0.0
 
 
@@ -191,10 +187,9 @@ def large_batch(subject: Subject, options) -> Seen:
     exact, measured = subject.results(point, ("example", "float64"))
     of_x, of_y, of_log_det = subject.tolerances(point, exact)
     repeated = np.arange(subject.many) % subject.batch
-    large = point._replace(
-        **{name: jax.tree.map(lambda a: a[repeated], getattr(point, name)) for name in ("x", "context")}
-    )
-    y, log_det = subject.mapped(subject.wide_forward, large, large.x)
+    x, context = jax.tree.map(lambda a: a[repeated], (point.x, point.context))
+    large = point._replace(x=x, context=context)
+    y, log_det = subject.mapped(subject.wide_forward, large, x)
     small_y, _ = subject.mapped(subject.wide_forward, point, point.x)
     given = jax.tree.map(lambda a: a[repeated], small_y)
     x, inverse_log_det = subject.mapped(subject.wide_inverse, large, given)

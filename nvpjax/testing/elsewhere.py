@@ -52,13 +52,10 @@ def changes_of_form(subject: Subject, options) -> Seen:
     for error, most, what in zip(errors[:, apart], allowed[:, apart], ERRORS):
         worst = max(worst, at_most(error, most, f"{what} {where}"))
     # The latents between: those that neither side gives are a gap, those that both give an overlap.
-    of_y = (of_y + exact.jacobian_norm * of_x).reshape(len(found), -1).max(axis=1)
+    of_y = np.where(known, of_y + exact.jacobian_norm * of_x, np.inf).reshape(len(found), -1).max(axis=1)
     worst = max(worst, _latents_between(subject, paths, found, of_y))
-    skipped = int(np.sum(~apart))
-    detail = f"{len(found)} found" + (
-        f", {skipped} of {len(apart)} points beside too badly conditioned" if skipped else ""
-    )
-    return Seen(worst, len(apart), detail)
+    skipped = f", no digits left at {np.sum(~apart)} of {len(apart)} points beside" if not apart.all() else ""
+    return Seen(worst, len(apart), f"{len(found)} found{skipped}")
 
 
 ERRORS = ("log_det − log|det J|", "x − inverse(forward(x))", "log_det of inverse + log_det of forward")
@@ -93,18 +90,12 @@ CONDITION = 1e8
 
 def _latents_between(subject, paths, found, of_y):
     path, low, high = (np.array(column) for column in zip(*found))
-    below, above = (
-        subject.mapped(subject.wide_forward, point, point.x)[0]
-        for point in (
-            paths.point_at(path, low),
-            paths.point_at(path, high),
-        )
-    )
-    worst = 0.0
+    sides = paths.point_at(path, low), paths.point_at(path, high)
+    below, above = (subject.mapped(subject.wide_forward, side, side.x)[0] for side in sides)
+    point, worst = sides[0], 0.0
     # Not the middle, which may be the very place.
     for share in (0.3, 0.7):
         latents = jax.tree.map(lambda a, b, share=share: a + share * (b - a), below, above)
-        point = paths.point_at(path, low)
         x, _ = subject.mapped(subject.wide_inverse, point, latents)
         again, _ = subject.mapped(subject.wide_forward, point, x)
         error, asked = rows(again) - rows(latents), np.isfinite(of_y)
