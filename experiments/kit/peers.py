@@ -66,6 +66,7 @@ def main(options: Options) -> None:
         print(f"\n### {library}\n\n| bijector | failed | first detail |\n|---|---|---|", flush=True)
         for peer in peers:
             failed = examine(peer, options.cases)
+            jax.clear_caches()  # the compiled programs of them all would fill gigabytes
             whole += not failed
             if failed:
                 detail = failed[0][1].replace("|", "¦").replace("\n", " ")[:160]

@@ -848,6 +848,7 @@ TFP = (
     Peer("tfp", "softfloor", _tfp(lambda t: t.Softfloor(_array(0.8, 0.4))), (2,), -2, 2, REAL),
     Peer("tfp", "softplus", _tfp(lambda t: t.Softplus(_array(1.5, 0.5), low=_array(0.1, -1.0))), (2,), -3, 3, REAL),
     Peer("tfp", "softsign", _tfp(lambda t: t.Softsign()), (2,), -3, 3, REAL),
+    Peer("tfp", "softsign_wide", _tfp(lambda t: t.Softsign()), (2,), -2000, 2000, REAL),
     Peer("tfp", "square", _tfp(lambda t: t.Square()), (2,), 0.1, 3, POSITIVE),
     Peer("tfp", "tanh", _tfp(lambda t: t.Tanh()), (2,), -3, 3, REAL),
     Peer("tfp", "transform_diagonal", _tfp(lambda t: t.TransformDiagonal(t.Exp())), (2, 2), -2, 2, REAL),
