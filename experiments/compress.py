@@ -65,7 +65,7 @@ def _coarse_to_fine(index: np.ndarray) -> np.ndarray:
     height, width, channels = index.shape
     if height % 2 or width % 2:
         return np.moveaxis(index, -1, 0).reshape(-1)  # no squeeze divides it: channel by channel
-    squeezed = np.asarray(OrderedSqueeze().forward((), (), index[None])[0])[0]
+    squeezed = np.asarray(OrderedSqueeze().forward((), (), index[None].astype(np.float32))[0])[0].astype(int)
     half = 2 * channels
     return np.concatenate([_coarse_to_fine(squeezed[..., :half]), squeezed[..., half:].reshape(-1)])
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nvpjax.bijector import PyTree
 from nvpjax.checked import unchecked
@@ -160,11 +161,13 @@ def _in_steps(dequantization: Dequantization, images: jax.Array, u: jax.Array, l
     if limits.min >= 0 and limits.max < levels:
         return x
     inside = (images >= 0) & (images < levels)
-    if not isinstance(images, jax.core.Tracer) and not bool(jnp.all(inside)):
-        raise ValueError(
-            f"{name}: expected pixels 0 to {levels - 1}, got {jnp.min(images)} to {jnp.max(images)}: set levels, or "
-            "bring the images into the range."
-        )
+    if not isinstance(images, jax.core.Tracer):
+        low, high = np.min(np.asarray(images)), np.max(np.asarray(images))
+        if low < 0 or high >= levels:
+            raise ValueError(
+                f"{name}: expected pixels 0 to {levels - 1}, got {low} to {high}: set levels, or bring the images into "
+                "the range."
+            )
     return jnp.where(inside, x, jnp.nan)
 
 

@@ -105,7 +105,7 @@ WRONG = {
     "a model that does not fit": ({"model": {"scales": 9}}, "made_up: RealNVP: expected an event_shape"),
     "no learning rate": ({"training": {"learning_rate": float("nan")}}, "--learning-rate nan: expected above 0"),
     "no penalty": ({"training": {"scale_penalty": float("inf")}}, "--scale-penalty inf: expected at least 0"),
-    "no alpha": ({"model": {"alpha": float("nan")}}, "Logit: expected 0 <= alpha < 0.5, got nan"),
+    "no alpha": ({"model": {"alpha": float("nan")}}, "Logit: expected alpha to be a finite number, got nan"),
     "a way back that is not known": ({"training": {"memory": "little"}}, "stored, checkpointed, reversible"),
     "classes that the data do not have": ({"model": {"classes": 10}}, "--classes 10: cifar10 has 0 classes"),
 }

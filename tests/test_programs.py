@@ -204,7 +204,7 @@ def test_another_models_checkpoint_is_refused(run_dir, tmp_path, capsys):
     config = json.loads((copy / "config.json").read_text())
     config["model"]["features"] = 3
     (copy / "config.json").write_text(json.dumps(config))
-    assert "of another model" in complaint(capsys, evaluate, copy)
+    assert "model.features 2 in checkpoints/60, 3 in config.json" in complaint(capsys, evaluate, copy)
 
 
 def test_splits_are_disjoint_and_batches_depend_on_seed_and_step_alone(run_dir):

@@ -56,7 +56,6 @@ def expect_unedited(there: dict, config: dict, where: str) -> None:
 
 def check_run_directory(config: Config, run_dir: Path) -> None:
     """Refuse a directory that holds another run, other files or links. A new one, or this run's own, passes."""
-    expect_own_files(run_dir)
     if (run_dir / "config.json").exists():
         # With lag, moments that an evaluation measured anew are part of what training goes on with.
         lag = getattr(config.model, "lag", 0)
@@ -71,6 +70,7 @@ def check_run_directory(config: Config, run_dir: Path) -> None:
             raise UserError(f"{run_dir} holds another run ({', '.join(changed)}): {advice}")
     elif run_dir.exists() and (not run_dir.is_dir() or {path.name for path in run_dir.iterdir()} - BEFORE_CONFIG):
         raise UserError(f"{run_dir} exists and is not a run directory: choose another --run-dir")
+    expect_own_files(run_dir)
 
 
 def open_run_directory(config: Config, run_dir: Path) -> None:
