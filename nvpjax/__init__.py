@@ -40,7 +40,7 @@ from nvpjax.parts import OnAxes, OnLeaf, Reshape
 from nvpjax.repeat import Repeat
 from nvpjax.reversible import Reversible
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = [
     *_bijectors,
