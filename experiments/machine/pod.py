@@ -99,7 +99,7 @@ def expect_same(**values: str | int) -> None:
         if len(set(of_each)) > 1:
             different = next(number for number, value in enumerate(of_each) if value != of_each[0])
             raise UserError(
-                f"the processes of the pod differ in {name.replace('_', ' ')}: {of_each[0]} in process 0, "
+                f"the processes of the pod differ in {name}: {of_each[0]} in process 0, "
                 f"{of_each[different]} in process {different}; start all with the same command, code and data"
             )
 

@@ -61,7 +61,7 @@ def open_run(config: Config, run_dir: Path, stack: contextlib.ExitStack) -> Exam
                 open_run_directory(config, run_dir)
     if pod.is_one_of_many():
         version, fingerprint = config.data.version()
-        pod.expect_same(data_version=version, data_fingerprint=fingerprint)
+        pod.expect_same(**{"version of the data": version, "fingerprint of the data": fingerprint})
     return examples
 
 
