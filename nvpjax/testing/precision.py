@@ -81,7 +81,7 @@ def _followed(jaxpr: Jaxpr, inputs: list) -> list:
 
     for equation in jaxpr.eqns:
         given, name = [of(variable) for variable in equation.invars], equation.primitive.name
-        inner = _inside(name, equation.params, given)
+        inner = _inside(equation, given)
         for place, variable in enumerate(equation.outvars):
             if inner is not None:
                 known[variable] = inner[place]
@@ -95,15 +95,21 @@ def _followed(jaxpr: Jaxpr, inputs: list) -> list:
     return [of(variable) for variable in jaxpr.outvars]
 
 
-def _inside(name: str, params: dict, given: list) -> list | None:
+def _inside(equation, given: list) -> list | None:
     """What an equation that holds jaxprs gives; None for one that holds none that its inputs enter."""
+    name, params = equation.primitive.name, equation.params
     if name == "while":
         consts = params["cond_nconsts"], params["body_nconsts"]
         body, carried = given[consts[0] : sum(consts)], given[sum(consts) :]
         return _carried(params["body_jaxpr"], body, carried, [])[: len(carried)]
     if name == "scan":
-        consts, carried = params["num_consts"], params["num_consts"] + params["num_carry"]
-        return _carried(params["jaxpr"], given[:consts], given[consts:carried], given[carried:])
+        # Read off the shapes, since JAX 0.12 names them otherwise than 0.10: rows and what is gathered have one axis
+        # more outside than inside, what is carried has not; constants, what is carried and rows come in this order.
+        inside = _open(params["jaxpr"])
+        rows = _rows(equation.invars, inside.invars)
+        carry = len(equation.outvars) - _rows(equation.outvars, inside.outvars)
+        consts, carried = len(given) - rows - carry, len(given) - rows
+        return _carried(inside, given[:consts], given[consts:carried], given[carried:])
     if name == "cond":
         branches = [_followed(_open(branch), given[1:]) for branch in params["branches"]]
         return [_worst(results) for results in zip(*branches)]
@@ -111,6 +117,11 @@ def _inside(name: str, params: dict, given: list) -> list | None:
         if inner is not None and len(inner.invars) == len(given):
             return _followed(inner, given)
     return None
+
+
+def _rows(outside: list, inside: list) -> int:
+    """How many variables of a loop have one axis more outside of it than inside."""
+    return sum(len(one.aval.shape) > len(other.aval.shape) for one, other in zip(outside, inside))
 
 
 def _carried(jaxpr, consts, carry, rows):
