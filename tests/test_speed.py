@@ -31,8 +31,10 @@ LARGEST = {
     "depth": 3,
     "couplings": 3,
     "hidden": 4,
+    "scales": 3,
 }
-"""Of what a model is made of. A ``Repeat`` of two is never a loop; one block must stay one."""
+"""Of what a model is made of. A ``Repeat`` of two is never a loop; one block must stay one; scales between the first and
+the last are alike."""
 
 
 def slow_convolutions(program: str) -> list[str]:
@@ -49,7 +51,7 @@ def slow_convolutions(program: str) -> list[str]:
 
 
 def small(config: Config) -> Config:
-    """With as many scales, and with one block where it has one, but little else that a compiler takes long for."""
+    """With each kind of scale, and with one block where it has one, but little else that a compiler takes long for."""
     model = _small(config.model)
     if hasattr(model, "alpha"):
         model = replace(model, alpha=0.05)
