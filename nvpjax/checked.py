@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 PyTree = Any
 
@@ -136,16 +137,16 @@ def _making(method: Callable, call: Call) -> Callable:
 
     @functools.wraps(method)
     def making(self, *args, **kwargs):
-        arguments = _read(method, call, self, args, kwargs)
-        x, context = arguments["x"], arguments.get("context")
+        call_of, arguments = _read(method, call, self, args, kwargs)
         if not _thread.inside:
             _expect_key(self, arguments["key"])
-        expect_batch(self, x, context)
+        expect_batch(self, arguments["x"], arguments.get("context"))
         if _thread.inside:
             return method(self, *args, **kwargs)
+        x, context = _as_jax_takes(call_of, call)
         with unchecked():
             with _told(self, call.maker, x):
-                made = method(self, *args, **kwargs)
+                made = method(*call_of.args, **call_of.kwargs)
             _expect_read(self, call.maker, made, x, context)
         _remember(_memory_key(self, call.maker, x, context), jax.tree.map(_shape_of, made))
         return made
@@ -160,22 +161,35 @@ def _taking(method: Callable, call: Call) -> Callable:
     def taking(self, *args, **kwargs):
         if _thread.inside:
             return method(self, *args, **kwargs)
-        arguments = _read(method, call, self, args, kwargs)
-        x, context = arguments["x"], arguments.get("context")
-        expect_batch(self, x, context)
+        call_of, arguments = _read(method, call, self, args, kwargs)
+        expect_batch(self, arguments["x"], arguments.get("context"))
+        x, context = _as_jax_takes(call_of, call)
         given = {name: arguments[name] for name in ("params", "state") if name in call.roles}
         expect_made_for(self, call.maker, given, x, context)
         with unchecked():
-            return method(self, *args, **kwargs)
+            return method(*call_of.args, **call_of.kwargs)
 
     return taking
 
 
-def _read(method, call, self, args, kwargs) -> dict[str, Any]:
-    """The arguments by their roles, however the class that has the method calls them."""
-    names = list(_signature(method).parameters)[1:]
-    given = _signature(method).bind(self, *args, **kwargs).arguments
-    return {role: given.get(name) for role, name in zip(call.roles, names)}
+def _read(method, call, self, args, kwargs) -> tuple[inspect.BoundArguments, dict[str, Any]]:
+    """The arguments, and by their roles, however the class that has the method calls them."""
+    bound = _signature(method).bind(self, *args, **kwargs)
+    return bound, {role: bound.arguments.get(name) for role, name in zip(call.roles, [*bound.signature.parameters][1:])}
+
+
+def _as_jax_takes(bound: inspect.BoundArguments, call: Call) -> list[PyTree]:
+    """x and context, numpy's arrays put into jax's dtypes, in the call too: where float64 is off, what is computed from
+    numpy's asks for it with a warning at each step."""
+
+    def of(leaf):
+        return jnp.asarray(leaf) if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biuf" else leaf
+
+    names = dict(zip(call.roles, [*bound.signature.parameters][1:]))
+    for role in ("x", "context"):
+        if names.get(role) in bound.arguments:
+            bound.arguments[names[role]] = jax.tree.map(of, bound.arguments[names[role]])
+    return [bound.arguments.get(names.get(role)) for role in ("x", "context")]
 
 
 _signature = functools.lru_cache(maxsize=None)(inspect.signature)

@@ -19,6 +19,9 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
+from experiments import train  # noqa: E402
+from tests.runs import config_of  # noqa: E402
+
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
 
@@ -28,6 +31,31 @@ pytest_plugins = ["nvpjax.testing.plugin"]
 def pytest_collection_modifyitems(items):
     # What runs in one process from end to end goes first: at the end it would keep the others waiting.
     items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    """Where digits are prepared, once."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def config(data_dir):
+    """Of a small run: digits, four couplings, six steps, evaluated after every second."""
+    return config_of(
+        "digits",
+        data={"data_dir": data_dir},
+        model={"scales": 1, "features": 2, "blocks": 0},
+        training={"batch_size": 8, "steps": 6, "eval_every": 2, "measure_batches": 2},
+    )
+
+
+@pytest.fixture(scope="session")
+def calm(config, tmp_path_factory):
+    """The directory of a run of that config, to which nothing happened. Tests change copies of it."""
+    run_dir = tmp_path_factory.mktemp("runs") / "calm"
+    train.train(config, run_dir)
+    return run_dir
 
 
 @pytest.fixture(autouse=True)

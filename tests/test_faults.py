@@ -32,30 +32,12 @@ from experiments.runs.metrics import MetricsLog, read_metrics
 from experiments.runs.run_lock import locked
 from experiments.runs.trained import restore_run
 from nvpjax.places import ERROR
-from tests.runs import changed, config_of, cut, final_state, flip_a_bit, largest_file
+from tests.runs import changed, cut, final_state, flip_a_bit, largest_file
 
 # One process runs them all: they share a fixture and compiled programs.
 pytestmark = pytest.mark.xdist_group("faults")
 
 STEPS = 6
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory):
-    return config_of(
-        "digits",
-        data={"data_dir": tmp_path_factory.mktemp("data")},
-        model={"features": 2, "blocks": 0},
-        training={"batch_size": 8, "steps": STEPS, "eval_every": 2, "measure_batches": 2},
-    )
-
-
-@pytest.fixture(scope="module")
-def calm(config, tmp_path_factory):
-    """A run to which nothing happened."""
-    run_dir = tmp_path_factory.mktemp("runs") / "calm"
-    train.train(config, run_dir)
-    return run_dir
 
 
 @pytest.fixture

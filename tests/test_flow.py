@@ -217,6 +217,19 @@ def test_samples_have_the_dtype_of_the_data(dtype):
     assert x.dtype == dtype and log_prob.dtype == jnp.float32
 
 
+def test_numpys_float64_is_taken_as_jax_takes_it():
+    """As float32 where float64 is off, without the warnings of what asks for float64 there: they would be errors."""
+    flow, x = Flow(Chain((Coupling(ChannelMask(), Affine(), MLP((4,))), Triangular()))), np.random.default_rng(0).normal(size=(5, 2))
+    assert x.dtype == np.float64
+    params, state = flow.init(KEY, x)
+    density = flow.at(params, state)
+    for result in (flow.log_prob(params, state, x)[0], density.log_prob(x), density.sample(KEY, 3)):
+        assert result.dtype == jnp.float32
+    np.testing.assert_array_equal(density.log_prob(x), density.log_prob(jnp.asarray(x)))
+    y, log_det, _ = flow.bijector.forward(params["bijector"], state["bijector"], x)
+    assert y.dtype == log_det.dtype == flow.bijector.inverse(params["bijector"], state["bijector"], x)[1].dtype
+
+
 def test_samples_are_float64_where_the_data_is():
     with jax.enable_x64(True):
         flow = Flow(Triangular())

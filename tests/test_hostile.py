@@ -16,7 +16,7 @@ from experiments.runs.build import train_state_like
 from experiments.runs.checkpoints import Checkpoints
 from experiments.runs.config_file import write_config
 from tests.hostile import checksum, make_beside, make_hostile
-from tests.runs import changed, config_of
+from tests.runs import changed
 
 pytestmark = pytest.mark.xdist_group("hostile")
 
@@ -24,23 +24,6 @@ FLIPS = int(os.environ.get("BIT_FLIPS", "100"))
 """``make test-long`` makes 1,000."""
 DIRECTORIES = int(os.environ.get("HOSTILE_DIRECTORIES", "24"))
 """``make test-long`` makes 200."""
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory):
-    return config_of(
-        "digits",
-        data={"data_dir": tmp_path_factory.mktemp("data")},
-        model={"features": 2, "blocks": 0},
-        training={"batch_size": 8, "steps": 6, "eval_every": 2, "measure_batches": 2},
-    )
-
-
-@pytest.fixture(scope="module")
-def calm(config, tmp_path_factory):
-    run_dir = tmp_path_factory.mktemp("runs") / "calm"
-    train.train(config, run_dir)
-    return run_dir
 
 
 def test_no_flipped_bit_comes_back_as_another_number(calm, config, tmp_path):

@@ -111,7 +111,7 @@ def test_a_file_without_a_place_for_the_table_is_refused(tmp_path):
 def test_what_an_accelerator_made_becomes_a_row(tmp_path, monkeypatch):
     """The real program on this machine's CPU, with a small model, for as little time as it can be given."""
     small = config_of("digits", model={"features": 2, "blocks": 0, "scales": 1})
-    monkeypatch.setattr(accelerator, "all_configs", lambda: {"digits": ("", small)})
+    monkeypatch.setattr(accelerator, "all_configs", lambda: {"cifar10": ("", small), "digits": ("", small)})
     monkeypatch.setattr(ledger, "SPEED", tmp_path)
     assert "not run" in ledger.speed_table()
     arguments = "--config digits --batch-size 2 --matrix 64 --steps 1 --minutes 0.001"

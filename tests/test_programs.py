@@ -52,11 +52,6 @@ def start(arguments):
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture(scope="module")
 def run_dir(data_dir, tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("runs") / "whole"
     process = start([*SMALL, "--data-dir", data_dir, "--run-dir", run_dir])

@@ -43,7 +43,7 @@ pytestmark = pytest.mark.xdist_group("runs")
 ROOT = Path(__file__).parent.parent
 STEPS = 6
 SMALL = {
-    "real_nvp": RealNVP(scales=2, features=2, blocks=0),
+    "real_nvp": RealNVP(scales=1, features=2, blocks=0),
     "real_nvp_vectors": RealNVPVectors(layers=2, hidden=(4,)),
     "nice": NICE(layers=2, hidden=(4,)),
     "glow": Glow(levels=1, depth=1, features=2),
@@ -54,11 +54,6 @@ SMALL = {
 }
 OF_IMAGES = ("real_nvp", "glow", "flow_plus_plus")
 TRAINING = {"steps": STEPS, "eval_every": 3, "batch_size": 64, "measure_batches": 1, "average_decay": 0.9}
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
 
 
 def small(name, data_dir, **parts):
