@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from nvpjax.bijector import Bijector
 from nvpjax.combinator import Combinator, added
-from nvpjax.convolves import convolves, is_slow_in_a_loop
+from nvpjax.convolves import convolves, convolving_layers_are_a_loop
 from nvpjax.turns import beside, can_take_turns, complemented, in_turns
 from nvpjax.values import expect_at_least
 
@@ -28,8 +28,7 @@ class Repeat(Combinator):
     ``scan=True`` makes the loop a ``lax.scan``, over pairs of layers where ``times`` is even and nothing convolves: the
     program that is compiled does not grow with ``times``.
     ``scan=False`` writes the layers out one after the other. Parameters are the same. By default layers are written out
-    on the CPU backend where they convolve (its compiler runs convolutions inside a loop 6 to 12 times slower, jax issue
-    12868), and scanned everywhere else.
+    where they convolve, but for TPUs (see ``convolving_layers_are_a_loop``), and are a loop everywhere else.
 
     Errors: ValueError where the bijector changes the shape of events, ``times`` < 1, or with ``alternate`` no mask that
     has a complement, or one that does not cut events into equal halves.
@@ -109,7 +108,7 @@ class Repeat(Combinator):
         variables = (jnp.arange(self.times), variables)
         of_one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), variables)
         jaxpr = jax.make_jaxpr(one_of_many)(carry, of_one).jaxpr
-        scan = not is_slow_in_a_loop(jaxpr) if self.scan is None else self.scan
+        scan = (convolving_layers_are_a_loop() or not convolves(jaxpr)) if self.scan is None else self.scan
         if not scan or self.times == 2:
             return written_out(carry, variables)
         # In pairs no mask is chosen on the device, and between the two nothing is put together or copied: densities of

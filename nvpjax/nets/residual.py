@@ -36,8 +36,8 @@ class ResidualNet(Network):
     Args: ``blocks``: 0 leaves ``output(skip(input))``. (In the authors' program no blocks means another network, a
     stack of plain convolutions.) ``mask_channel``: the last input channel is a mask, as ``Checkerboard`` shows it.
     ``axis_name``: the pmap axis over which batch-norms measure. ``scan``: whether the blocks are one loop, so that the
-    program that is compiled does not grow with them; as in ``Repeat`` by default not on the CPU backend. Parameters are
-    the same: those of the blocks have a leading axis of ``blocks``.
+    program that is compiled does not grow with them; as in ``Repeat`` by default on TPUs only. Parameters are the
+    same: those of the blocks have a leading axis of ``blocks``.
 
     Shapes: x ``(batch, height, width, channels)``, context None or ``(batch, features)``, output
     ``(batch, height, width, outputs)``.
@@ -78,7 +78,8 @@ class ResidualNet(Network):
             h = h + linen.Dense(self.features, name="context")(context)[:, None, None, :]
         skip = _Convolution(self.features, kernel_size=1, name="input_skip")(h)
         if self.blocks:
-            scan = jax.default_backend() != "cpu" if self.scan is None else self.scan
+            # Convolutions are slow in a loop but on TPUs: nvpjax/convolves.py.
+            scan = jax.default_backend() == "tpu" if self.scan is None else self.scan
             stacked = linen.scan(
                 _Block,
                 variable_axes={"params": 0, "batch_stats": 0},
