@@ -219,7 +219,10 @@ def test_samples_have_the_dtype_of_the_data(dtype):
 
 def test_numpys_float64_is_taken_as_jax_takes_it():
     """As float32 where float64 is off, without the warnings of what asks for float64 there: they would be errors."""
-    flow, x = Flow(Chain((Coupling(ChannelMask(), Affine(), MLP((4,))), Triangular()))), np.random.default_rng(0).normal(size=(5, 2))
+    flow, x = (
+        Flow(Chain((Coupling(ChannelMask(), Affine(), MLP((4,))), Triangular()))),
+        np.random.default_rng(0).normal(size=(5, 2)),
+    )
     assert x.dtype == np.float64
     params, state = flow.init(KEY, x)
     density = flow.at(params, state)

@@ -33,8 +33,8 @@ LARGEST = {
     "hidden": 4,
     "scales": 3,
 }
-"""Of what a model is made of. A ``Repeat`` of two is never a loop; one block must stay one; scales between the first and
-the last are alike."""
+"""Of what a model is made of. A ``Repeat`` of two is never a loop; one block must stay one; scales between the first
+and the last are alike."""
 
 
 def slow_convolutions(program: str) -> list[str]:
