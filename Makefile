@@ -10,8 +10,10 @@ train: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadgroup
 
-# The searches at length: 20,000 wrong calls, 1,000 flipped bits, 200 hostile run directories. Half an hour.
+# What is left out of `make test`, and its searches at length: 20,000 wrong calls, 1,000 flipped bits, 200 hostile run
+# directories. An hour.
 test-long: .venv/installed
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadgroup -m long
 	WRONG_CALLS=20000 BIT_FLIPS=1000 HOSTILE_DIRECTORIES=200 $(BIN)/python -m pytest -n auto --maxprocesses 8 -rP \
 		--dist loadgroup tests/test_wrong_calls.py tests/test_hostile.py
 

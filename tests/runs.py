@@ -6,6 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from experiments.config import Config
 from experiments.configs import all_configs
 from experiments.runs.build import train_state_like
@@ -30,6 +32,12 @@ def final_state(run_dir: Path, steps: int) -> TrainState:
     with Checkpoints(run_dir) as saved:
         assert saved.latest_step() == steps
         return saved.restore(steps, train_state_like(read_config(run_dir)))
+
+
+def picture(path: Path) -> Image.Image:
+    """A picture, with its file closed."""
+    with Image.open(path) as opened:
+        return opened.copy()
 
 
 def largest_file(directory: Path, name: str = "*") -> Path:

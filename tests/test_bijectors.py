@@ -13,8 +13,13 @@ from nvpjax import Autoregressive, Bijector, ChannelMask, Coupling
 from nvpjax.testing import moved_from_start
 from tests.zoo import ZOO
 
+COMPOSED = {"RealNVP", "FlowPlusPlus"}
+"""Of what other entries hold, and Glow is a multi-scale flow too."""
 
-@pytest.mark.parametrize("name", ZOO)
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long if name in COMPOSED else ()) for name in ZOO]
+)
 def test_all_checks(name, check_bijector):
     entry = ZOO[name]
     check_bijector(

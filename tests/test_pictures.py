@@ -3,13 +3,13 @@
 import jax
 import numpy as np
 import pytest
-from PIL import Image
 
 from experiments.compress import coarsest
 from experiments.errors import UserError
 from experiments.manifold import manifold
 from experiments.pictures.grids import save_grid, to_pixels
 from nvpjax import Chain, MultiScale, OrderedSqueeze
+from tests.runs import picture
 
 RNG = np.random.default_rng(0)
 
@@ -17,15 +17,15 @@ RNG = np.random.default_rng(0)
 def test_pixels_of_a_grid_have_their_true_values(tmp_path):
     pixels = RNG.integers(0, 256, (4, 16, 16, 3), np.uint8)
     save_grid(tmp_path / "plain.png", pixels, 256, columns=2, gap=0)
-    picture = np.asarray(Image.open(tmp_path / "plain.png"))
-    assert picture.shape == (96, 96, 3)  # three screen pixels a pixel, and no seam between images
+    plain = np.asarray(picture(tmp_path / "plain.png"))
+    assert plain.shape == (96, 96, 3)  # three screen pixels a pixel, and no seam between images
     whole = np.concatenate([np.concatenate(list(row), axis=1) for row in (pixels[:2], pixels[2:])])
-    np.testing.assert_array_equal(picture, whole.repeat(3, axis=0).repeat(3, axis=1))
+    np.testing.assert_array_equal(plain, whole.repeat(3, axis=0).repeat(3, axis=1))
 
     save_grid(
         tmp_path / "titled.png", pixels, 256, columns=2, title="Title", row_titles=("a", "b"), column_titles=("c", "d")
     )
-    titled = np.asarray(Image.open(tmp_path / "titled.png"))
+    titled = np.asarray(picture(tmp_path / "titled.png"))
     height = (2 * 17 + 1) * 3
     inside = titled[titled.shape[0] - 10 - height : -10][3:51, -10 - height + 3 : -10 - height + 51]
     np.testing.assert_array_equal(inside, pixels[0].repeat(3, axis=0).repeat(3, axis=1))

@@ -13,7 +13,6 @@ import chex
 import jax
 import numpy as np
 import pytest
-from PIL import Image
 
 from experiments import command_line, compress, curves, evaluate, manifold, reconstruct, sample, train
 from experiments.data.batches import training_batches
@@ -22,7 +21,7 @@ from experiments.runs.checkpoints import Checkpoints
 from experiments.runs.config_file import read_config
 from experiments.runs.metrics import read_metrics
 from experiments.runs.records import FIELDS
-from tests.runs import cut, final_state, flip_a_bit, largest_file
+from tests.runs import cut, final_state, flip_a_bit, largest_file, picture
 
 # One process runs them all: they share a fixture that takes long.
 pytestmark = pytest.mark.xdist_group("programs")
@@ -80,7 +79,7 @@ def test_killed_run_goes_on_to_the_same_parameters_bit_for_bit(run_dir, data_dir
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate()
     assert not (killed / "checkpoints" / str(STEPS)).exists()
 
     output, _ = start(arguments).communicate()
@@ -123,10 +122,10 @@ def test_sample_writes_a_grid(run_dir, tmp_path, capsys):
     out = tmp_path / "grid.png"
     command_line.run(sample.main, [str(run_dir), "--num", "6", "--temperature", "0.7", "--out", str(out)])
     assert str(out) in capsys.readouterr().out
-    picture = Image.open(out)
-    assert picture.width >= (3 * 9 + 1) * 6 and picture.height > (2 * 9 + 1) * 6 and len(picture.getcolors()) > 2
+    grid = picture(out)
+    assert grid.width >= (3 * 9 + 1) * 6 and grid.height > (2 * 9 + 1) * 6 and len(grid.getcolors()) > 2
     command_line.run(sample.main, [str(run_dir), "--num", "1", "--size", "16", "--out", str(out)])
-    assert Image.open(out).height > 16 * 3 and "16x16" not in capsys.readouterr().err
+    assert picture(out).height > 16 * 3 and "16x16" not in capsys.readouterr().err
 
 
 def test_pictures_of_a_run(run_dir, tmp_path, capsys):
@@ -134,7 +133,7 @@ def test_pictures_of_a_run(run_dir, tmp_path, capsys):
         out = tmp_path / f"{program.__name__}.png"
         command_line.run(program.main, [str(run_dir), "--out", str(out), *options])
         assert str(out) in capsys.readouterr().out.splitlines()[-1]
-        assert min(Image.open(out).size) > 100
+        assert min(picture(out).size) > 100
 
 
 def complaint(capsys, program, *arguments) -> str:

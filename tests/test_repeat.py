@@ -190,7 +190,7 @@ def test_on_axes_gives_every_position_the_context_of_its_own_example():
 
 @pytest.mark.parametrize("leaf, others", [(1, (0, 2)), ("b", ("a", "c"))])
 def test_on_leaf_acts_on_one_and_leaves_the_others(leaf, others):
-    a, b, c = numbers(2, 3), numbers(2, 2, 2), numbers(2, 1)
+    a, b, c = map(jnp.asarray, (numbers(2, 3), numbers(2, 2, 2), numbers(2, 1)))
     x = {"a": a, "b": b, "c": c} if leaf == "b" else (a, b, c)
     params, _ = OnLeaf(Scale(), leaf).init(jax.random.key(0), x)
     assert jax.tree.map(jnp.shape, params) == {"log_scale": (2, 2)}

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image
 
 from experiments import evaluate, sample, train
 from experiments.errors import UserError
@@ -35,7 +34,7 @@ from nvpjax.models import (
     RealNVPVectors,
     SplineCoupling,
 )
-from tests.runs import changed, config_of, final_state
+from tests.runs import changed, config_of, final_state, picture
 
 # One process runs them all: they share the data.
 pytestmark = pytest.mark.xdist_group("runs")
@@ -63,6 +62,11 @@ def small(name, data_dir, **parts):
     return changed(config, training={**TRAINING, **parts.pop("training", {})}, **parts)
 
 
+def with_long(long, names):
+    """Parameters of a test, of which one is left to ``make test-long``: it takes a minute."""
+    return [pytest.param(name, marks=pytest.mark.long if name == long else ()) for name in names]
+
+
 class Stopped(Exception):
     pass
 
@@ -87,7 +91,7 @@ def evaluated(capsys, run_dir, *options) -> dict:
     return json.loads(capsys.readouterr().out)["result"]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", with_long("flow_plus_plus", MODELS))
 def test_every_model_trains_goes_on_bit_for_bit_and_is_evaluated_and_sampled(name, data_dir, tmp_path, capsys):
     config = small(name, data_dir)
     line = train.train(config, tmp_path / "calm")
@@ -115,10 +119,10 @@ def test_every_model_trains_goes_on_bit_for_bit_and_is_evaluated_and_sampled(nam
     assert result["examples"] == len(config.data.examples("test")) and np.isfinite(result[config.data.unit])
     assert result["round_trip_error"] < 1e-3
     sample.main([str(tmp_path / "calm"), "--num", "4", "--out", str(tmp_path / "samples.png")])
-    assert "4 samples" in capsys.readouterr().out and min(Image.open(tmp_path / "samples.png").size) > 20
+    assert "4 samples" in capsys.readouterr().out and min(picture(tmp_path / "samples.png").size) > 20
 
 
-@pytest.mark.parametrize("name", ["glow", "spline_coupling"])
+@pytest.mark.parametrize("name", with_long("spline_coupling", ["glow", "spline_coupling"]))
 def test_a_killed_process_goes_on_bit_for_bit(name, data_dir, tmp_path):
     """As a user has it: the process ends by SIGKILL, and the same command goes on."""
     on = ["digits"] if name in OF_IMAGES else ["breast_cancer"]
@@ -150,7 +154,7 @@ def test_a_table_has_no_place_of_its_own(tmp_path, capsys):
         evaluate.main([str(tmp_path / "run"), "--data-dir", "elsewhere"])
 
 
-@pytest.mark.parametrize("name", OF_IMAGES)
+@pytest.mark.parametrize("name", with_long("flow_plus_plus", OF_IMAGES))
 def test_models_that_are_given_labels(name, data_dir, tmp_path, capsys):
     config = small(name, data_dir, model={"classes": 10}, training={"steps": 2, "eval_every": 2, "learning_rate": 0.1})
     run_dir = tmp_path / "run"
@@ -173,7 +177,7 @@ def test_models_that_are_given_labels(name, data_dir, tmp_path, capsys):
     # Ten of each label, a row for each; or of one label alone.
     sample.main([str(run_dir), "--out", str(tmp_path / "grid.png")])
     assert "100 samples" in capsys.readouterr().out
-    width, height = Image.open(tmp_path / "grid.png").size
+    width, height = picture(tmp_path / "grid.png").size
     assert height > 10 * 8 * 3 and width > 10 * 8 * 3
     sample.main([str(run_dir), "--label", "3", "--num", "5", "--out", str(tmp_path / "threes.png")])
     assert "5 samples of label 3" in capsys.readouterr().out

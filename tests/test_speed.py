@@ -94,7 +94,17 @@ def trained_programs() -> dict[str, Config]:
     return dict(distinct.values())
 
 
-@pytest.mark.parametrize("config", [pytest.param(config, id=name) for name, config in trained_programs().items()])
+LONG = {"learned noise", "patches", "checkpointed"}
+"""Left to ``make test-long``: their networks are those of other programs."""
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(config, id=name, marks=pytest.mark.long if name in LONG else ())
+        for name, config in trained_programs().items()
+    ],
+)
 def test_no_train_step_holds_a_slow_convolution(config):
     arguments = train_state_like(config), jax.random.key(0), random_batch(config, 2)
     lowered = jax.jit(build_train_step(config, axis_name=None)).lower(*arguments)
