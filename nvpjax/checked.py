@@ -180,15 +180,18 @@ def _read(method, call, self, args, kwargs) -> tuple[inspect.BoundArguments, dic
 
 def _as_jax_takes(bound: inspect.BoundArguments, call: Call) -> list[PyTree]:
     """x and context, numpy's arrays put into jax's dtypes, in the call too: where float64 is off, what is computed from
-    numpy's asks for it with a warning at each step."""
+    numpy's asks for it with a warning at each step. A tree without such stays itself, in the order of its keys."""
 
-    def of(leaf):
-        return jnp.asarray(leaf) if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biuf" else leaf
+    def is_numpys(leaf):
+        return isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biuf"
 
     names = dict(zip(call.roles, [*bound.signature.parameters][1:]))
     for role in ("x", "context"):
-        if names.get(role) in bound.arguments:
-            bound.arguments[names[role]] = jax.tree.map(of, bound.arguments[names[role]])
+        given = bound.arguments.get(names.get(role))
+        if any(map(is_numpys, jax.tree.leaves(given))):
+            bound.arguments[names[role]] = jax.tree.map(
+                lambda leaf: jnp.asarray(leaf) if is_numpys(leaf) else leaf, given
+            )
     return [bound.arguments.get(names.get(role)) for role in ("x", "context")]
 
 
