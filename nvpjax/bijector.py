@@ -145,6 +145,14 @@ def expect_conditioner(name: str, conditioner: Any) -> None:
         )
 
 
+def expect_part(name: str, part: Any, role: str, example: str, needs: str) -> None:
+    """Raise TypeError for what is no mask, or no transform: ``needs`` is something that each of them has."""
+    there = hasattr(type(part), needs) or needs in getattr(part, "__dict__", {})  # asking for a property computes it
+    if isinstance(part, type) or not there:
+        got = f"the class {part.__name__}" if isinstance(part, type) else f"a {type(part).__name__}"
+        raise TypeError(f"{name}: expected as {role} an object such as {example}, got {got}.")
+
+
 def log_det_dtype(x: PyTree) -> jnp.dtype:
     """The dtype of a log-det over ``x``: that of ``x``, and at least float32."""
     # promote_types, not result_type: a weakly typed float64 must not become float32.

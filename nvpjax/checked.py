@@ -8,6 +8,7 @@ is found without computing anything, once for each shape, and remembered; in a p
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import inspect
 import threading
@@ -69,8 +70,10 @@ def expect_made_for(owner: Checked, maker: str, given: dict[str, PyTree], x: PyT
         if got.get(place) != expected.get(place):
             raise ValueError(
                 f"{type(owner).__name__}: expected {place} {_said(expected, place)}, as {maker} gives it for x of "
-                f"{described(x)} {_said_context(context)}, got {_said(got, place)}. It was made for another event, "
-                "with another context or by another bijector, or params and state changed places."
+                f"{described(x)} {_said_context(context)}, got {_said(got, place)}. "
+                + ("If it was made with a context, give that one too. Else it" if context is None else "It")
+                + " was made for another event, with another context or by another bijector, or params and state "
+                "changed places."
             )
 
 
@@ -139,7 +142,7 @@ def _making(method: Callable, call: Call) -> Callable:
     def making(self, *args, **kwargs):
         call_of, arguments = _read(method, call, self, args, kwargs)
         if not _thread.inside:
-            _expect_key(self, arguments["key"])
+            expect_key(type(self).__name__, arguments["key"])
         expect_batch(self, arguments["x"], arguments.get("context"))
         if _thread.inside:
             return method(self, *args, **kwargs)
@@ -228,12 +231,48 @@ def _made_for(owner, maker, x, context):
     if key is None or key not in _memory:
         try:
             with unchecked(), _told(owner, maker, x):
-                made = jax.eval_shape(getattr(owner, maker), jax.random.key(0), x, context)
-        except jax.errors.JAXTypeError:
+                made = _traced(owner, maker, x, context)
+        except (jax.errors.JAXTypeError, NameError):
             made = None
         _remember(key, made)
         return made
     return _memory[key]
+
+
+def _traced(owner, maker, x, context):
+    """The shapes of what ``maker`` gives. Where it measures over pmap's devices, outside of pmap as well, where a flow
+    that was trained there is used: the axis is then one of one device, which changes no shape."""
+    make = getattr(owner, maker)
+    try:
+        return jax.eval_shape(make, jax.random.key(0), x, context)
+    except NameError:  # an axis that is not bound
+        pass
+
+    def made(key, x, context):
+        def measured():
+            return make(key, x, context)
+
+        for name in _axis_names(owner):
+            measured = _of_one_device(measured, name)
+        return measured()
+
+    return jax.eval_shape(made, jax.random.key(0), x, context)
+
+
+def _of_one_device(make: Callable, axis_name: str) -> Callable:
+    mapped = jax.vmap(make, axis_name=axis_name, axis_size=1)
+    return lambda: jax.tree.map(lambda leaf: leaf[0], mapped())
+
+
+def _axis_names(description: Any) -> set[str]:
+    """The fields ``axis_name`` of a description and of all that it is made of."""
+    if isinstance(description, tuple):
+        return set().union(*map(_axis_names, description))
+    if not dataclasses.is_dataclass(description):
+        return set()
+    fields = {field.name: getattr(description, field.name) for field in dataclasses.fields(description)}
+    own = {name for name in (fields.pop("axis_name", None),) if isinstance(name, str)}
+    return own.union(*map(_axis_names, fields.values()))
 
 
 @contextlib.contextmanager
@@ -322,9 +361,10 @@ def _said_context(context) -> str:
     return "without context" if context is None else f"with a context of {described(context)}"
 
 
-def _expect_key(owner, key) -> None:
+def expect_key(name: str, key: Any) -> None:
+    """Raise TypeError for what is no key."""
     dtype = getattr(key, "dtype", None)
     is_key = dtype is not None and (jnp.issubdtype(dtype, jax.dtypes.prng_key) or dtype == jnp.uint32)
     if not is_key:
         got = f"an array of {dtype}" if dtype is not None else type(key).__name__
-        raise TypeError(f"{type(owner).__name__}: expected a key first, as jax.random.key(0) gives it, got {got}.")
+        raise TypeError(f"{name}: expected a key first, as jax.random.key(0) gives it, got {got}.")

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from nvpjax.bijector import PyTree
-from nvpjax.checked import expect_batch
+from nvpjax.checked import expect_batch, expect_key
 from nvpjax.convolves import is_slow_in_a_loop
 from nvpjax.flow import Density, Flow
 from nvpjax.objectives import Batch, Likelihood, Objective
@@ -127,6 +127,7 @@ def fit(
     >>> bool(abs(history.validation.min() - 4.2) < 0.3)  # the entropy: log 2πe + log 4
     True
     """
+    expect_key("fit", key)
     _check_options(steps, batch_size, validation, evaluate_every, patience)
     if optimizer is None:
         optimizer = _adam(learning_rate, steps)
@@ -217,7 +218,8 @@ def _objective_and_data(flow, x, context) -> tuple[Objective, Batch, int | None]
             )
         objective, data = flow, jax.tree.map(np.asarray, x or {})
     else:
-        raise TypeError(f"fit: expected a Flow or an Objective, got {flow!r}.")
+        hint = ": flow = model.build(event_shape) makes one" if hasattr(flow, "build") else ""
+        raise TypeError(f"fit: expected a Flow or an Objective after the key, got {type(flow).__name__}{hint}.")
     data = jax.tree.map(jnp.asarray, data)
     leaves = jax.tree.leaves(data)
     if not leaves:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from nvpjax.bijector import Bijector, PyTree
-from nvpjax.checked import Call, Checked, expect_batch, expect_made_for
+from nvpjax.checked import Call, Checked, expect_batch, expect_key, expect_made_for
 from nvpjax.distributions import Distribution, ForeignDistribution, StandardNormal
 from nvpjax.event import Event
 
@@ -88,6 +88,7 @@ class Flow(Checked):
         event_shape: tuple[int, ...] | None = None,
     ) -> tuple[PyTree, jax.Array]:
         """Draw ``number`` events x and give ``(x, log p(x))``; log p(x) in nats, ``(number,)``."""
+        expect_key("Flow", key)
         like = self.latents_like(params, state, number, context, event_shape=event_shape)
         return self.from_latents(params, state, self.base.sample(key, params["base"], like, context), context)
 

@@ -179,6 +179,9 @@ class ReverseKL(Objective):
     Args: ``log_density``: log p̃, ``x (batch, *event) -> (batch,)`` in nats, a function that hashes (no lambda made
     anew each time); with a context ``(x, context) -> (batch,)``. ``event_shape``: of x.
 
+    Errors: ValueError for a ``log_density`` that gives another shape than ``(batch,)``, or a flow that measures;
+    TypeError for an ``event_shape`` that is no tuple.
+
     Reference: Rezende, Mohamed, *Variational inference with normalizing flows*, 2015, eq. 15.
 
     >>> import jax, jax.numpy as jnp
@@ -197,6 +200,8 @@ class ReverseKL(Objective):
     event_shape: tuple[int, ...]
 
     def __post_init__(self):
+        if isinstance(self.event_shape, int):
+            raise TypeError(f"ReverseKL: expected event_shape, a tuple such as (2,), got {self.event_shape}.")
         object.__setattr__(self, "event_shape", tuple(self.event_shape))
         expect_at_least(self, 1, "event_shape")
 
@@ -211,8 +216,13 @@ class ReverseKL(Objective):
                 "out, or use ActNorm."
             )
         x, log_q, context = self._draw(params, state, key, batch)
-        given = () if context is None else (context,)
-        return log_q - self.log_density(x, *given), state
+        log_density = self.log_density(x, *(() if context is None else (context,)))
+        if jnp.shape(log_density) != log_q.shape:
+            raise ValueError(
+                f"ReverseKL: expected from log_density a number for each draw, shape {log_q.shape}, got "
+                f"{jnp.shape(log_density)} for x of shape {jnp.shape(x)}. Sum over the event's axes alone (axis=1)."
+            )
+        return log_q - log_density, state
 
     def data(self, params, state, key, batch):
         x, _, context = self._draw(params, state, key, batch)

@@ -187,6 +187,17 @@ def test_labels_are_the_context_where_they_are_asked_for():
     assert without.data(*without.init(KEY, batch), KEY, batch)[1] is None
 
 
+@pytest.mark.parametrize(
+    "log_density", [lambda x: -jnp.sum(x**2), lambda x: -(x**2), lambda x: -jnp.sum(x**2, axis=1)[:, None]]
+)
+def test_a_log_density_that_gives_no_number_for_each_draw_is_refused(log_density):
+    objective, batch = ReverseKL(Flow(Chain(()), DiagonalNormal()), log_density, (2,)), {"index": np.arange(5)}
+    with pytest.raises(ValueError, match=r"ReverseKL: expected from log_density a number for each draw, shape \(5,\)"):
+        objective(*objective.init(KEY, batch), KEY, batch)
+    with pytest.raises(TypeError, match="expected event_shape, a tuple"):
+        ReverseKL(objective.flow, log_density, 2)
+
+
 def standard_normal_up_to_a_factor(x):
     return 3.0 - 0.5 * jnp.sum(x**2, axis=1)
 

@@ -140,6 +140,16 @@ def test_layers_without_parameters_are_as_many_as_asked_for(times, scan):
     equal(deep.inverse(params, state, x)[0], x - times)
 
 
+@pytest.mark.parametrize("backend", ["cpu", "gpu", "tpu"])
+def test_layers_that_convolve_are_a_loop_on_tpus_alone(backend, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    for layer, event, passes in ((LAYER.bijectors[0], (4,), 3), (IMAGE_LAYER, (4, 4, 2), 6)):
+        deep, x = Repeat(layer, 6, alternate=True), jnp.zeros((2, *event))
+        params, state = jax.eval_shape(deep.init, jax.random.key(0), x)
+        program = str(jax.make_jaxpr(deep.forward)(params, state, x))
+        assert (f"length={passes}" in program) == (backend == "tpu" or layer is not IMAGE_LAYER)
+
+
 DEEP = Repeat(Coupling(ChannelMask(), Affine(), MLP((16, 24))), 8, alternate=True)
 
 

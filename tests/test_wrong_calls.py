@@ -223,11 +223,47 @@ def test_a_forgotten_context_is_refused(name):
         lambda: flow.at(params, state).log_prob(x),
         lambda: flow.at(params, state).sample(KEY, 3),
     ):
-        with pytest.raises(ValueError, match=r"expected params.*without context"):
+        with pytest.raises(ValueError, match=r"expected params.*without context.*with a context, give that one too"):
             call()
     for context in (jnp.ones((1, 2)), jnp.ones(2), jnp.ones((4, 2))):
         with pytest.raises(ValueError, match="a row for each of the 3 rows"):
             flow.log_prob(params, state, x, context)
+
+
+def test_what_measures_over_devices_is_checked_outside_of_pmap_too(monkeypatch):
+    """As it is used once it is trained. ``init`` itself measures there, and is refused by jax."""
+    x, alone = jnp.linspace(-1, 1, 12).reshape(6, 2), nvpjax.Flow(nvpjax.Chain((nvpjax.ActNorm(), nvpjax.Reverse())))
+    params, state = alone.init(KEY, x)
+    flow = nvpjax.Flow(nvpjax.Chain((nvpjax.ActNorm(axis_name="devices"), nvpjax.Reverse())))
+    monkeypatch.setattr(nvpjax.checked, "_memory", {})
+    density = flow.at(params, state)
+    np.testing.assert_array_equal(density.log_prob(x), alone.at(params, state).log_prob(x))
+    np.testing.assert_array_equal(density.sample(KEY, 3), alone.at(params, state).sample(KEY, 3))
+    for wrong in (jnp.ones((6, 3)), jnp.ones((6, 1))):
+        with pytest.raises(ValueError, match="Flow: expected params"):
+            flow.log_prob(params, state, wrong)
+
+
+def test_a_mask_or_a_transform_that_is_none_is_refused():
+    network = nvpjax.nets.MLP((4,))
+    for mask, transform, said in (
+        ("first", nvpjax.Affine(), "as mask an object such as ChannelMask.*got a str"),
+        (nvpjax.ChannelMask, nvpjax.Affine(), "as mask .* got the class ChannelMask"),
+        (nvpjax.ChannelMask(), nvpjax.Affine, "as transform an object such as Affine.*got the class Affine"),
+        (nvpjax.ChannelMask(), nvpjax.Softplus(), "as transform .* got a Softplus"),
+    ):
+        with pytest.raises(TypeError, match=f"Coupling: expected {said}"):
+            nvpjax.Coupling(mask, transform, network)
+
+
+def test_what_is_no_key_is_refused():
+    flow, x = nvpjax.Flow(nvpjax.Chain((nvpjax.Scale(),))), jnp.ones((30, 2))
+    density = flow.at(*flow.init(KEY, x))
+    for call in (lambda: density.sample(0, 5), lambda: nvpjax.fit(0, flow, x), lambda: nvpjax.fit(flow, KEY, x)):
+        with pytest.raises(TypeError, match="expected a key first"):
+            call()
+    with pytest.raises(TypeError, match=r"after the key, got MAF: flow = model.build"):
+        nvpjax.fit(KEY, nvpjax.MAF(), x)
 
 
 def test_a_context_that_nothing_reads_is_refused():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import jax
 
-from nvpjax.bijector import Conditioner, expect_conditioner, sum_over_event
+from nvpjax.bijector import Conditioner, expect_conditioner, expect_part, sum_over_event
 from nvpjax.bijectors.masked import Masked
 from nvpjax.bijectors.masks import Mask
 from nvpjax.bijectors.transforms import Transform
@@ -47,6 +47,8 @@ class Coupling(Masked):
     conditioner: Conditioner
 
     def __post_init__(self):
+        expect_part("Coupling", self.mask, "mask", "ChannelMask()", "only_changed")
+        expect_part("Coupling", self.transform, "transform", "Affine()", "parameters_per_element")
         expect_conditioner("Coupling", self.conditioner)
 
     def init_with_mask(self, mask, key, x, context):
