@@ -25,7 +25,7 @@ from experiments.configs import all_configs
 from experiments.errors import Interrupted, UserError
 from experiments.machine import pod
 from experiments.machine.pod import Multihost
-from experiments.runs.build import build_train_step, train_state_like
+from experiments.runs.build import build_objective, build_train_step, train_state_like
 from experiments.runs.checkpoints import Checkpoints
 from experiments.runs.config_file import to_json
 from experiments.runs.directory import check_run_directory
@@ -65,6 +65,7 @@ def train(
     In a pod all processes call it, each with its ``watch``.
     """
     training = config.training
+    build_objective(config)  # what does not go together is refused before a directory is made
     with contextlib.ExitStack() as stack:
         examples = open_run(config, run_dir, stack)
         interruption = stack.enter_context(Interruption())

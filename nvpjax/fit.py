@@ -129,6 +129,11 @@ def fit(
     """
     expect_key("fit", key)
     _check_options(steps, batch_size, validation, evaluate_every, patience)
+    if not 0 < learning_rate < math.inf or not (average_decay is None or 0 <= average_decay < 1):
+        raise ValueError(
+            "fit: expected a learning_rate above 0 and an average_decay of at least 0 and below 1, or None, got "
+            f"{learning_rate} and {average_decay}."
+        )
     if optimizer is None:
         optimizer = _adam(learning_rate, steps)
     elif learning_rate != LEARNING_RATE:
@@ -144,7 +149,7 @@ def fit(
         evaluate_every = evaluate_every or max(LEAST_STEPS, len(rows) // batch_size)
     batch_size = min(batch_size, len(rows))
     batches = _shuffled(rng, rows, batch_size)
-    rounds = max(1, round(steps / evaluate_every))
+    rounds = _rounds(steps, evaluate_every)
 
     train_step = make_train_step(objective, optimizer, average_decay=average_decay)
     measure_step, eval_step = make_measure_step(objective), make_eval_step(objective)
@@ -166,9 +171,9 @@ def fit(
     measures = is_measured(train_state.state)
 
     history, best, fewest, waited = [], None, math.inf, 0
-    with _bar(rounds, progress) as tell:
-        for _ in range(rounds):
-            train_state, metrics = train(train_state, _stacked(batches, steps // rounds), data)
+    with _bar(len(rounds), progress) as tell:
+        for steps_of_round in rounds:
+            train_state, metrics = train(train_state, _stacked(batches, steps_of_round), data)
             step, nats = int(train_state.step), np.asarray(metrics["nats"], np.float64)
             _check_skipped(metrics["skipped_in_a_row"], step)
             if measures:
@@ -256,6 +261,16 @@ def _shuffled(rng: np.random.Generator, rows: np.ndarray, batch_size: int) -> It
         yield from rng.permutation(rows)[: len(rows) // batch_size * batch_size].reshape(-1, batch_size)
 
 
+def _rounds(steps: int, evaluate_every: int) -> list[int]:
+    """The steps of each round: all alike where some number of rounds near to what was asked for divides the steps,
+    since a loop of another length is another program to compile; else the last has the rest too."""
+    wanted = max(1, round(steps / evaluate_every))
+    dividing = [number for number in range(max(1, 3 * wanted // 4), 4 * wanted // 3 + 1) if steps % number == 0]
+    number = min(dividing, key=lambda number: abs(number - wanted), default=wanted)
+    length, rest = divmod(steps, number)
+    return [length] * (number - 1) + [length + rest]
+
+
 def _stacked(batches: Iterator[np.ndarray], number: int) -> np.ndarray:
     return np.stack([next(batches) for _ in range(number)])
 
@@ -304,10 +319,11 @@ def _check_skipped(skipped_in_a_row: jax.Array, step: int) -> None:
 
 
 def _check_options(steps, batch_size, validation, evaluate_every, patience) -> None:
-    if min(number for number in (steps, batch_size, evaluate_every, patience) if number is not None) < 1:
+    given = [number for number in (steps, batch_size, evaluate_every, patience) if number is not None]
+    if not all(isinstance(number, int | np.integer) and number >= 1 for number in given):
         raise ValueError(
-            f"fit: expected steps, batch_size, evaluate_every and patience >= 1, got {steps}, {batch_size}, "
-            f"{evaluate_every} and {patience}."
+            "fit: expected whole numbers >= 1 as steps, batch_size, evaluate_every and patience, got "
+            f"{steps}, {batch_size}, {evaluate_every} and {patience}."
         )
     if not 0 <= validation < 1:
         raise ValueError(f"fit: expected a validation share of at least 0 and below 1, got {validation}.")

@@ -49,5 +49,5 @@ command_line.run(main, []) if sys.argv[1] == "program" else main([])
 def test_programs_keep_convolutions_out_of_ynnpack(started, by_ynnpack):
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     command = [sys.executable, "-c", PROGRAM, started]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout.strip()) == (0, by_ynnpack), ended.stderr

@@ -202,6 +202,18 @@ def test_what_convolves_is_trained_step_by_step_on_the_cpu_with_the_same_numbers
     assert loops[6:] == 3 * [True]
 
 
+@pytest.mark.parametrize(("steps", "evaluate_every"), [(100, 30), (101, 30), (7, 100), (5000, 26), (60, 20)])
+def test_all_steps_are_done(steps, evaluate_every):
+    rounds = MODULE._rounds(steps, evaluate_every)
+    assert sum(rounds) == steps and len(set(rounds)) <= 2
+    assert steps == 101 or len(set(rounds)) == 1  # 101 is prime
+
+
+def test_the_last_steps_are_done_too():
+    fitted = fit(KEY, Flow(Shift()), gaussian(20), steps=11, evaluate_every=4, validation=0)
+    assert fitted.history.steps.tolist()[-1] == fitted.history.best == 11
+
+
 def test_all_rounds_are_one_compilation():
     traces = []
 
@@ -291,7 +303,26 @@ WRONG = {
         "got both",
     ),
     "no steps": (lambda: fit(KEY, Flow(Shift()), gaussian(20), steps=0), ValueError, "steps, batch_size"),
-    "no patience": (lambda: fit(KEY, Flow(Shift()), gaussian(20), patience=0), ValueError, "patience >= 1"),
+    "no patience": (
+        lambda: fit(KEY, Flow(Shift()), gaussian(20), patience=0),
+        ValueError,
+        "whole numbers >= 1 as .*patience",
+    ),
+    "half a step": (
+        lambda: fit(KEY, Flow(Shift()), gaussian(20), steps=5.5),
+        ValueError,
+        "whole numbers >= 1 as steps",
+    ),
+    "a rate below 0": (
+        lambda: fit(KEY, Flow(Shift()), gaussian(20), learning_rate=-1.0),
+        ValueError,
+        "learning_rate above 0",
+    ),
+    "a decay of 1": (
+        lambda: fit(KEY, Flow(Shift()), gaussian(20), average_decay=1.0),
+        ValueError,
+        "average_decay of at least 0",
+    ),
     "a share of 1": (lambda: fit(KEY, Flow(Shift()), gaussian(20), validation=1.0), ValueError, "below 1"),
     "measured moments, sampled": (
         lambda: fit(KEY, ReverseKL(Flow(BatchNorm()), gaussian_up_to_a_factor, (2,))),

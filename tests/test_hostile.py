@@ -14,7 +14,8 @@ from experiments import curves, evaluate, sample, train
 from experiments.errors import UserError
 from experiments.runs.build import train_state_like
 from experiments.runs.checkpoints import Checkpoints
-from experiments.runs.config_file import write_config
+from experiments.runs.config_file import to_json, write_config
+from experiments.runs.directory import expect_unedited
 from tests.hostile import checksum, make_beside, make_hostile
 from tests.runs import changed
 
@@ -61,6 +62,14 @@ def test_a_checkpoint_of_another_step_is_damage(calm, config, tmp_path, capsys):
         shutil.copytree(run_dir / "checkpoints" / "4" / what, run_dir / "checkpoints" / "6" / what)
         with Checkpoints(run_dir) as saved, pytest.raises(UserError, match=said):
             saved.restore(6, train_state_like(config))
+
+
+def test_a_field_that_an_older_checkpoint_lacks_is_no_edit(config):
+    asked, there = to_json(changed(config, training={"weight_decay": 0.1})), to_json(config)
+    del there["training"]["weight_decay"], there["data"]["horizontal_flips"]
+    expect_unedited(there, to_json(config), "checkpoints/6")
+    with pytest.raises(UserError, match=r"training.weight_decay 0.0 in checkpoints/6, 0.1 in config.json"):
+        expect_unedited(there, asked, "checkpoints/6")
 
 
 def test_a_config_that_was_edited_after_the_run_began_is_noticed(calm, config, tmp_path):

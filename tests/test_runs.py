@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from experiments import evaluate, sample, train
+from experiments.data.noise import Gaussian
 from experiments.errors import UserError
 from experiments.runs import validation
 from experiments.runs.build import build_objective, train_state_like
@@ -149,6 +150,14 @@ def test_a_killed_process_goes_on_bit_for_bit(name, data_dir, tmp_path):
     assert "going on from step" in again and "test" in again.splitlines()[-1], again
     assert "test" in calm.splitlines()[-1], calm
     chex.assert_trees_all_equal(final_state(tmp_path / "killed", 40), final_state(tmp_path / "calm", 40))
+
+
+@pytest.mark.parametrize("name", ["real_nvp", "flow_plus_plus"])
+def test_noise_that_leaves_the_range_is_refused_where_a_logit_comes_first(name, data_dir, tmp_path):
+    config = small(name, data_dir, data={"noise": Gaussian()})
+    with pytest.raises(UserError, match=r"gives values outside of \[0, 1\], and .* begins with a logit"):
+        train.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_table_has_no_place_of_its_own(tmp_path, capsys):

@@ -71,6 +71,11 @@ class Data(abc.ABC):
     def draw(self, path: Path, x: np.ndarray, title: str, row_titles: Sequence[str] = ()) -> str:
         """Make a picture of samples x, and give a remark for people. Errors: UserError where it cannot be written."""
 
+    @property
+    def leaves_range(self) -> bool:
+        """Whether what a model is given may lie outside of [0, 1], where it was to lie in it."""
+        return False
+
     def quality(self) -> str:
         """What has to be said beside a number, or ""."""
         return ""

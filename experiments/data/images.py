@@ -17,7 +17,7 @@ import tyro
 
 from experiments.data.data import Data, Example, InMemory, stacked
 from experiments.data.fingerprint import fingerprint
-from experiments.data.noise import Noise, Uniform
+from experiments.data.noise import Gaussian, Noise, Uniform
 from experiments.data.preprocessing import augmented, centre_crop, cut_and_resize
 from experiments.errors import UserError, first_line
 from experiments.pictures.grids import save_grid, to_pixels
@@ -117,6 +117,10 @@ class ImageData(Data):
     def version(self):
         builder = open_dataset(self)
         return str(builder.version), fingerprint(Path(builder.data_dir))
+
+    @property
+    def leaves_range(self):
+        return isinstance(self.noise, Gaussian)
 
     def quality(self):
         return (

@@ -14,7 +14,7 @@ import optax
 
 from experiments.config import Config
 from experiments.errors import UserError
-from nvpjax import Checkpointed, Flow, Reversible
+from nvpjax import Bijector, Chain, Checkpointed, Flow, Logit, Reversible
 from nvpjax.objectives import Objective
 from nvpjax.parallel import AXIS, parallel_init, shard, unreplicate
 from nvpjax.places import ERROR
@@ -28,7 +28,17 @@ def build_flow(config: Config, axis_name: str | None = AXIS, **how: Any) -> Flow
 
 def build_objective(config: Config, axis_name: str | None = AXIS) -> Objective:
     """What evaluation and sampling use, and what training means, however it computes it."""
-    return config.data.objective(build_flow(config, axis_name), labels=config.classes > 0)
+    flow = build_flow(config, axis_name)
+    if config.data.leaves_range and _begins_with_logit(flow.bijector):
+        raise UserError(
+            f"{config.name}: this noise gives values outside of [0, 1], and {type(config.model).__name__} begins with "
+            "a logit: choose another --noise, or a model that has none (--model glow, --model nice)"
+        )
+    return config.data.objective(flow, labels=config.classes > 0)
+
+
+def _begins_with_logit(bijector: Bijector) -> bool:
+    return isinstance(bijector, Logit) or (isinstance(bijector, Chain) and _begins_with_logit(bijector.bijectors[0]))
 
 
 def build_optimizer(config: Config) -> optax.GradientTransformation:

@@ -160,6 +160,9 @@ class Checkpoints:
     def restore_best(self, like: Any) -> tuple[int, Any] | None:
         """Read the checkpoint with the best score, or the next where it is damaged; None where none was evaluated."""
         found = self._first_that_can_be_read(self._ranked(), like)
+        if found is None:
+            for step in self.steps():
+                self._contents(step)  # where none tells a score, since they are damaged, that is said
         return found and found[:2]
 
     def _first_that_can_be_read(self, steps: list[int], like: Any) -> tuple[int, Any, Position] | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from experiments.config import Config
 from experiments.errors import UserError
-from experiments.runs.config_file import read_config, to_json, write_config
+from experiments.runs.config_file import from_json, read_config, to_json, write_config
 from experiments.runs.files import expect_own_files
 
 FREE_TO_CHANGE = {
@@ -47,11 +47,19 @@ def expect_unedited(there: dict, config: dict, where: str) -> None:
     """Raise UserError where the config that a checkpoint was made with is not the one in config.json, both as JSON."""
     edited = [
         f"{name} {old} in {where}, {new} in config.json"
-        for name, old, new in differences(there, config)
+        for name, old, new in differences(_with_defaults(there), config)
         if name not in FREE_TO_CHANGE
     ]
     if edited:
         raise UserError(f"config.json was edited after the run began ({', '.join(edited)}): restore that file")
+
+
+def _with_defaults(values: dict) -> dict:
+    """The JSON of a config that an older version wrote, with the fields that have come since."""
+    try:
+        return to_json(from_json(values))
+    except (KeyError, TypeError, ValueError, UserError):  # then it differs, and how is said
+        return values
 
 
 def check_run_directory(config: Config, run_dir: Path) -> None:
