@@ -178,7 +178,12 @@ def _taking(method: Callable, call: Call) -> Callable:
 def _read(method, call, self, args, kwargs) -> tuple[inspect.BoundArguments, dict[str, Any]]:
     """The arguments, and by their roles, however the class that has the method calls them."""
     bound = _signature(method).bind(self, *args, **kwargs)
-    return bound, {role: bound.arguments.get(name) for role, name in zip(call.roles, [*bound.signature.parameters][1:])}
+    return bound, {role: bound.arguments.get(name) for role, name in _names(bound, call).items()}
+
+
+def _names(bound: inspect.BoundArguments, call: Call) -> dict[str, str]:
+    """What the method calls each role."""
+    return dict(zip(call.roles, [*bound.signature.parameters][1:]))
 
 
 def _as_jax_takes(bound: inspect.BoundArguments, call: Call) -> list[PyTree]:
@@ -188,7 +193,7 @@ def _as_jax_takes(bound: inspect.BoundArguments, call: Call) -> list[PyTree]:
     def is_numpys(leaf):
         return isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biuf"
 
-    names = dict(zip(call.roles, [*bound.signature.parameters][1:]))
+    names = _names(bound, call)
     for role in ("x", "context"):
         given = bound.arguments.get(names.get(role))
         if any(map(is_numpys, jax.tree.leaves(given))):

@@ -129,11 +129,7 @@ def fit(
     """
     expect_key("fit", key)
     _check_options(steps, batch_size, validation, evaluate_every, patience)
-    if not 0 < learning_rate < math.inf or not (average_decay is None or 0 <= average_decay < 1):
-        raise ValueError(
-            "fit: expected a learning_rate above 0 and an average_decay of at least 0 and below 1, or None, got "
-            f"{learning_rate} and {average_decay}."
-        )
+    _check_rates(learning_rate, average_decay)
     if optimizer is None:
         optimizer = _adam(learning_rate, steps)
     elif learning_rate != LEARNING_RATE:
@@ -327,6 +323,14 @@ def _check_options(steps, batch_size, validation, evaluate_every, patience) -> N
         )
     if not 0 <= validation < 1:
         raise ValueError(f"fit: expected a validation share of at least 0 and below 1, got {validation}.")
+
+
+def _check_rates(learning_rate, average_decay) -> None:
+    if not 0 < learning_rate < math.inf or not (average_decay is None or 0 <= average_decay < 1):
+        raise ValueError(
+            "fit: expected a learning_rate above 0 and an average_decay of at least 0 and below 1, or None, got "
+            f"{learning_rate} and {average_decay}."
+        )
 
 
 @contextlib.contextmanager

@@ -38,7 +38,9 @@ def build_objective(config: Config, axis_name: str | None = AXIS) -> Objective:
 
 
 def _begins_with_logit(bijector: Bijector) -> bool:
-    return isinstance(bijector, Logit) or (isinstance(bijector, Chain) and _begins_with_logit(bijector.bijectors[0]))
+    if isinstance(bijector, Chain):
+        return any(map(_begins_with_logit, bijector.bijectors[:1]))
+    return isinstance(bijector, Logit)
 
 
 def build_optimizer(config: Config) -> optax.GradientTransformation:
