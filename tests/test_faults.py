@@ -161,6 +161,13 @@ def test_checkpoint_is_replaced_without_a_moment_in_which_there_is_none(copy, co
         chex.assert_trees_all_equal(saved.restore_latest(train_state_like(config))[1], train_state)
 
 
+def test_damaged_checkpoints_are_not_called_those_that_nothing_evaluated(copy, config):
+    for path in (copy / "checkpoints").glob("*/contents/metadata"):
+        path.write_bytes(flip_a_bit(path.read_bytes()))
+    with Checkpoints(copy) as saved, pytest.raises(UserError, match="is damaged"):
+        saved.restore_best(train_state_like(config))
+
+
 def test_where_all_checkpoints_are_damaged_nothing_is_moved(copy, config):
     for path in (copy / "checkpoints").glob("[0-9]*"):
         largest_file(path / "train_state").unlink()
