@@ -539,6 +539,11 @@ COMMANDS = {
         {"config.json": SAVED},
         ["--label 3", "trained without labels", "--classes"],
     ),
+    "size of samples that the scales do not halve": (
+        (sample, RUN, "--size", "9"),
+        {"config.json": SAVED},
+        ["--size 9", "divisible by 2, got (9, 9, 1)"],
+    ),
     "size of samples of a table": (
         (sample, RUN, "--size", "16"),
         {"config.json": TABLE_SAVED},

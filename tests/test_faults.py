@@ -32,7 +32,7 @@ from experiments.runs.metrics import MetricsLog, read_metrics
 from experiments.runs.run_lock import locked
 from experiments.runs.trained import restore_run
 from nvpjax.places import ERROR
-from tests.runs import changed, cut, final_state, flip_a_bit, largest_file
+from tests.runs import changed, cut, final_state, flip_bits, largest_file
 
 # One process runs them all: they share a fixture and compiled programs.
 pytestmark = pytest.mark.xdist_group("faults")
@@ -96,8 +96,8 @@ def test_exit_codes_of_signals(capsys, number, code):
     [
         ("train_state/_METADATA", cut),
         ("train_state/d/*", cut),
-        ("train_state/d/*", flip_a_bit),
-        ("contents/metadata", flip_a_bit),
+        ("train_state/d/*", flip_bits),
+        ("contents/metadata", flip_bits),
         ("metrics/metrics", cut),
     ],
 )
@@ -163,7 +163,7 @@ def test_checkpoint_is_replaced_without_a_moment_in_which_there_is_none(copy, co
 
 def test_damaged_checkpoints_are_not_called_those_that_nothing_evaluated(copy, config):
     for path in (copy / "checkpoints").glob("*/contents/metadata"):
-        path.write_bytes(flip_a_bit(path.read_bytes()))
+        path.write_bytes(flip_bits(path.read_bytes()))
     with Checkpoints(copy) as saved, pytest.raises(UserError, match="is damaged"):
         saved.restore_best(train_state_like(config))
 

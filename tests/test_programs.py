@@ -21,7 +21,7 @@ from experiments.runs.checkpoints import Checkpoints
 from experiments.runs.config_file import read_config
 from experiments.runs.metrics import read_metrics
 from experiments.runs.records import FIELDS
-from tests.runs import cut, final_state, flip_a_bit, largest_file, picture
+from tests.runs import cut, final_state, flip_bits, largest_file, picture
 
 # One process runs them all: they share a fixture that takes long.
 pytestmark = pytest.mark.xdist_group("programs")
@@ -30,6 +30,8 @@ ROOT = Path(__file__).parent.parent
 STEPS = 60
 SMALL = [
     "digits",
+    "--scales",
+    "1",
     "--features",
     "2",
     "--blocks",
@@ -159,7 +161,6 @@ def test_mistakes_on_the_command_line(run_dir, data_dir, tmp_path, capsys):
     assert "not a run directory" in complaint(capsys, evaluate, tmp_path / "missing")
     assert "not a run directory" in complaint(capsys, sample, tmp_path / "missing")
     assert "test" in complaint(capsys, evaluate, run_dir, "--split", "tset")
-    assert "divisible by 2" in complaint(capsys, sample, run_dir, "--size", "9")
     assert "--batch-size 0" in complaint(capsys, evaluate, run_dir, "--batch-size", "0")
     assert "--draws" in complaint(capsys, evaluate, run_dir, "--draws", "0")
     assert "no test image 299" in complaint(capsys, manifold, run_dir, "--images", "0", "1", "2", "299")
@@ -180,7 +181,7 @@ def test_run_directory_of_another_config_is_refused_and_left_alone(run_dir, data
     assert "cannot be read" in complaint(capsys, evaluate, tmp_path)
 
 
-@pytest.mark.parametrize("damage", [cut, flip_a_bit, None])
+@pytest.mark.parametrize("damage", [cut, flip_bits, None])
 def test_damaged_checkpoint_is_refused(run_dir, tmp_path, capsys, damage):
     copy = tmp_path / "copy"
     shutil.copytree(run_dir, copy)

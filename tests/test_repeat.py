@@ -100,7 +100,7 @@ def test_masks_in_turns_are_a_chain_of_layers_with_complemented_masks(scan, laye
     equal((y, log_det), (expected_y, expected_log_det))
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *zip(after_layers, gradients_of_layers))
     equal((after, gradients), stacked)
-    equal(deep.inverse(params, after, y, train=train)[0], x)
+    equal(jax.jit(lambda params, after, y: deep.inverse(params, after, y, train=train))(params, after, y)[0], x)
 
 
 def test_masks_that_do_not_halve_cannot_take_turns():

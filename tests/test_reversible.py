@@ -89,7 +89,7 @@ def test_gradients_are_those_of_the_plain_flow(name, every, train):
     x = jnp.asarray(rng.normal(size=(6, *event)), jnp.float32)
     context = None if width is None else jnp.asarray(rng.normal(size=(6, width)), jnp.float32)
     reversible = Reversible(plain, every=every)
-    params, state = reversible.init(jax.random.key(0), x, context)
+    params, state = jax.jit(reversible.init)(jax.random.key(0), x, context)
     params = moved_from_start(jax.random.key(1), params, 0.2)
     expected = gradients(plain, params, state["bijector"], x, context, train)
     found = gradients(reversible, params, state, x, context, train)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import sklearn.datasets
 import tyro
 
 from experiments.data.data import Data, InMemory
 from experiments.errors import UserError
 from experiments.pictures.grids import save_picture
-from experiments.pictures.plots import figure
 from nvpjax import Likelihood
 
 SPLIT_SEED = 0
@@ -72,6 +71,8 @@ class TableData(Data):
         return InMemory({"x": ((parts[split] - mean) / np.where(deviation > 0, deviation, 1)).astype(np.float32)})
 
     def _rows(self) -> np.ndarray:
+        import sklearn.datasets  # here, as it takes a second, and every program knows of tables
+
         load = getattr(sklearn.datasets, f"load_{self.dataset}", None)
         if load is None:
             raise UserError(f"scikit-learn has no table {self.dataset}: expected one of its load_… functions")
@@ -94,10 +95,13 @@ class TableData(Data):
         return Likelihood(flow)
 
     def version(self):
-        return f"scikit-learn {sklearn.__version__}", hashlib.sha256(self._rows().tobytes()).hexdigest()
+        digest = hashlib.sha256(self._rows().tobytes()).hexdigest()
+        return f"scikit-learn {importlib.metadata.version('scikit-learn')}", digest
 
     def draw(self, path, x, title, row_titles: Sequence[str] = ()):
         """Pairs of the first columns: the training rows grey, samples coloured."""
+        from experiments.pictures.plots import figure  # with matplotlib: as above
+
         shown, rows = min(SHOWN, self.columns), self.examples("train").arrays["x"]
         page, axes = figure(shown, shown, size=(2.4 * shown, 2.4 * shown), squeeze=False)
         for down in range(shown):

@@ -22,8 +22,13 @@ def moved_from_start(key: jax.Array, params: PyTree, size: float = 0.3) -> PyTre
 
     At initialisation many layers are the identity, and a wrong log-det passes.
     """
-    flat, restore = ravel_pytree(params)
-    return restore(flat + size * jax.random.normal(key, flat.shape, flat.dtype))
+
+    @jax.jit  # one program: operation by operation there are some for each shape of a parameter
+    def moved(key, params):
+        flat, restore = ravel_pytree(params)
+        return restore(flat + size * jax.random.normal(key, flat.shape, flat.dtype))
+
+    return moved(key, params)
 
 
 class Point(NamedTuple):
