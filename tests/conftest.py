@@ -13,6 +13,8 @@ FAST_TO_COMPILE = ["--xla_backend_optimization_level=0", "--xla_cpu_parallel_cod
 if importlib.metadata.version("jax").startswith("0.10."):
     FAST_TO_COMPILE.append("--xla_cpu_use_fusion_emitters=false")
 os.environ.setdefault("XLA_FLAGS", " ".join(FAST_TO_COMPILE))
+# Where in Python each operation comes from is looked up for messages: a tenth of all.
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 

@@ -127,7 +127,8 @@ def test_every_model_trains_goes_on_bit_for_bit_and_is_evaluated_and_sampled(
     assert "4 samples" in capsys.readouterr().out and min(picture(tmp_path / "samples.png").size) > 20
 
 
-@pytest.mark.parametrize("name", with_long("glow", ["glow", "spline_coupling"]))
+@pytest.mark.long  # tests/test_programs.py kills a Real NVP
+@pytest.mark.parametrize("name", ["glow", "spline_coupling"])
 def test_a_killed_process_goes_on_bit_for_bit(name, data_dir, tmp_path):
     """As a user has it: the process ends by SIGKILL, and the same command goes on."""
     on = ["digits"] if name in OF_IMAGES else ["breast_cancer"]

@@ -21,7 +21,7 @@ from nvpjax.models import MODELS
 from nvpjax.testing import moved_from_start
 from tests.zoo import ZOO
 
-CALLS = int(os.environ.get("WRONG_CALLS", "500"))
+CALLS = int(os.environ.get("WRONG_CALLS", "300"))
 """``make test-long`` makes 20,000."""
 SHARES = max(2, CALLS // 500)
 """As many tests: between them compiled programs are forgotten."""
