@@ -13,7 +13,7 @@ from nvpjax import Autoregressive, Bijector, ChannelMask, Coupling
 from nvpjax.testing import moved_from_start
 from tests.zoo import ZOO
 
-COMPOSED = {"RealNVP", "FlowPlusPlus"}
+COMPOSED = {"RealNVP", "FlowPlusPlus", "SplineCoupling", "MAF, spline"}
 """Of what other entries hold, and Glow is a multi-scale flow too."""
 
 

@@ -12,6 +12,7 @@ import pickle
 import re
 import shutil
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -89,6 +90,27 @@ def test_exit_codes_of_signals(capsys, number, code):
     with pytest.raises(SystemExit) as ending:
         command_line.run(program, [])
     assert ending.value.code == code and capsys.readouterr().err.count("\n") == 1
+
+
+def test_program_ends_after_an_error_although_a_thread_still_waits(capsys, monkeypatch):
+    """As orbax's does that cannot write."""
+    for_ever, codes = threading.Event(), []
+
+    def program(arguments):
+        threading.Thread(target=for_ever.wait).start()
+        raise UserError("nothing can be written")
+
+    def end(code):
+        for_ever.set()
+        codes.append(code)
+
+    monkeypatch.setattr(command_line, "PATIENCE", 0.01)
+    monkeypatch.setattr(os, "_exit", end)
+    monkeypatch.setattr("sys.argv", ["train"])
+    with pytest.raises(SystemExit):
+        command_line.run(program)
+    for_ever.set()
+    assert codes == [2] and capsys.readouterr().err == "error: nothing can be written\n"
 
 
 @pytest.mark.parametrize(
