@@ -8,12 +8,13 @@ import shutil
 from pathlib import Path
 
 import chex
+import numpy as np
 import pytest
 
 from experiments import curves, evaluate, sample, train
 from experiments.errors import UserError
 from experiments.runs.build import train_state_like
-from experiments.runs.checkpoints import Checkpoints
+from experiments.runs.checkpoints import Checkpoints, digest
 from experiments.runs.config_file import to_json, write_config
 from experiments.runs.directory import expect_unedited
 from tests.hostile import checksum, make_beside, make_hostile
@@ -53,6 +54,22 @@ def test_no_flipped_bit_comes_back_as_another_number(calm, config, tmp_path):
         path.write_bytes(content)
     print(f"{FLIPS} flipped bits: {outcomes}, different 0")
     assert outcomes["refused"] > FLIPS / 4
+
+
+def test_a_digest_sees_every_bit_and_which_array_it_is_of():
+    rng = np.random.default_rng(0)
+    shapes = {"a": (), "b": (13,), "c": (130,), "d": (2048,), "e": (3, 2051), "f": (2, 70_001)}
+    tree = {name: rng.integers(0, 256, shape, dtype=np.uint8) for name, shape in shapes.items()}
+    whole = digest(tree)
+    for name in 50 * list(shapes):
+        place, bit = rng.integers(0, tree[name].size), np.uint8(1 << rng.integers(0, 8))
+        tree[name].reshape(-1)[place] ^= bit
+        assert digest(tree) != whole
+        tree[name].reshape(-1)[place] ^= bit
+    assert digest(tree) == whole
+    one, other = (rng.normal(size=(3000,)).astype(np.float32) for _ in range(2))
+    of_two = [{"a": one, "b": other}, {"a": other, "b": one}, {"a": one.reshape(2, 1500), "b": other}]
+    assert len(set(map(digest, of_two))) == 3
 
 
 def test_a_checkpoint_of_another_step_is_damage(calm, config, tmp_path, capsys):

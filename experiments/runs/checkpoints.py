@@ -20,7 +20,7 @@ from experiments.errors import UserError, first_line
 from experiments.machine import heap, pod
 from experiments.runs.directory import expect_unedited
 
-FORMAT = 6
+FORMAT = 7
 """Of what is inside a checkpoint. Raise it with every change that an older program could not read."""
 REPLACED = "replaced"
 """Under a run directory: a checkpoint while another one of the same step is being written."""
@@ -300,15 +300,17 @@ def _sealed(contents: dict[str, Any]) -> dict[str, Any]:
     return {**contents, "checksum": zlib.crc32(json.dumps(contents, sort_keys=True).encode())}
 
 
-WORDS = 8192
-"""Of 64 bits, that a row of the digest's sums is long."""
+SUMS = 64
+"""Of each array, that the digest hashes."""
+ROW = 1024
+"""Words of 64 bits that are added at once: shorter rows take twice as long."""
 
 
 def digest(tree: Any) -> str:
     """A digest of names, shapes, dtypes and bytes of a tree of arrays in host memory.
 
-    Of an array's words it hashes 8,192 sums mod 2⁶⁴, of every 8,192nd word each: a word that changes always changes its
-    sum. A hash of all bytes takes a fifth of the time of a save, this one less than a fiftieth.
+    Of an array's words it hashes 64 sums mod 2⁶⁴, of every 64th word each: a word that changes always changes its sum.
+    A hash of all bytes would take a fifth of the time of a save; this one takes 3 to 5 hundredths, half of it reading.
     """
     result = hashlib.blake2b(digest_size=16)
     leaves = dict(_named(tree))
@@ -316,9 +318,11 @@ def digest(tree: Any) -> str:
         array = np.ascontiguousarray(leaves[name])
         result.update(f"{name} {array.shape} {array.dtype} ".encode())
         content = array.reshape(-1).view(np.uint8)
-        whole = len(content) // (8 * WORDS) * 8 * WORDS
-        result.update(content[:whole].view(np.uint64).reshape(-1, WORDS).sum(axis=0).tobytes())
-        result.update(content[whole:].tobytes())
+        words = content[: len(content) // (8 * SUMS) * 8 * SUMS].view(np.uint64)
+        rows = len(words) // ROW * ROW
+        sums = words[:rows].reshape(-1, ROW).sum(axis=0).reshape(-1, SUMS).sum(axis=0)
+        result.update(sums + words[rows:].reshape(-1, SUMS).sum(axis=0))
+        result.update(content[words.nbytes :])
     return result.hexdigest()
 
 
