@@ -53,6 +53,7 @@ bench: .venv-peers/installed
 	.venv-peers/bin/python -m experiments.bench.vectors --layers 8 --transform spline
 	.venv-peers/bin/python -m experiments.bench.fit
 	.venv-peers/bin/python -m experiments.bench.image
+	.venv-peers/bin/python -m experiments.bench.real_nvp
 	JAX_PLATFORMS=cpu .venv-peers/bin/python -m experiments.bench.profile
 	.venv-peers/bin/python -m experiments.bench.configs
 

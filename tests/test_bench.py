@@ -41,7 +41,7 @@ def test_each_turn_runs_once_untimed_and_once_timed():
 
 
 @pytest.mark.parametrize(
-    "name", ["accelerator", "compilation", "contenders", "depth", "fit", "image", "precision", "vectors"]
+    "name", ["accelerator", "compilation", "contenders", "depth", "fit", "image", "precision", "real_nvp", "vectors"]
 )
 def test_benches_can_be_imported_without_the_peers(name):
     __import__(f"experiments.bench.{name}")
