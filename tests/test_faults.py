@@ -199,15 +199,17 @@ def test_where_all_checkpoints_are_damaged_nothing_is_moved(copy, config):
     assert sorted(copy.rglob("*")) == before
 
 
-@pytest.mark.parametrize("score", ["score", "bits_per_dim"])  # format 4 had the latter
-def test_checkpoint_of_an_older_format_changes_nothing(copy, config, score):
+@pytest.mark.parametrize("score, older", [("score", 6), ("bits_per_dim", 4)])
+def test_checkpoint_of_an_older_format_changes_nothing(copy, config, score, older):
     for path in (copy / "checkpoints").glob("[0-9]*"):
         contents, metrics = path / "contents" / "metadata", path / "metrics" / "metrics"
-        contents.write_text(json.dumps(checkpoints._sealed({**json.loads(contents.read_text()), "format": 4})))
+        contents.write_text(json.dumps(checkpoints._sealed({**json.loads(contents.read_text()), "format": older})))
         metrics.write_text(json.dumps({score: 2.5}))
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     for read in (lambda: train.train(config, copy), lambda: restore_run(copy, "latest")):
-        with pytest.raises(UserError, match="has format 4, this program reads 6: use the version that wrote it"):
+        with pytest.raises(
+            UserError, match=f"has format {older}, this program reads {checkpoints.FORMAT}: use the vers"
+        ):
             read()
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
 
