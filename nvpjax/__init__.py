@@ -40,7 +40,7 @@ from nvpjax.parts import OnAxes, OnLeaf, Reshape
 from nvpjax.repeat import Repeat
 from nvpjax.reversible import Reversible
 
-__version__ = "0.3.1"
+__version__ = "0.3.2"
 
 __all__ = [
     *_bijectors,

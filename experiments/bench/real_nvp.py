@@ -19,7 +19,7 @@ import tyro
 from experiments import command_line
 from experiments.bench.batches import random_batch
 from experiments.bench.image import Sizes
-from experiments.bench.programs import Program, train_step
+from experiments.bench.programs import train_step
 from experiments.bench.timing import medians_in_turns
 from experiments.config import Config
 from experiments.errors import UserError
@@ -51,14 +51,12 @@ def by_pmap(config: Config, devices: int) -> Callable[[], object]:
     return run
 
 
-def by_torch(config: Config) -> Program:
+def by_torch(config: Config) -> tuple[Callable[[], object], int]:
+    """The step, and the number of its parameters."""
     from experiments.bench import torch_real_nvp
 
     model, batch = config.model, random_batch(config)
-    step, parameters = torch_real_nvp.train_step(
-        batch["image"], scales=model.scales, features=model.features, blocks=model.blocks
-    )
-    return Program(step, operations=0, parameters=parameters)
+    return torch_real_nvp.train_step(batch["image"], scales=model.scales, features=model.features, blocks=model.blocks)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -74,12 +72,11 @@ def main(arguments: Sequence[str]) -> None:
     if options.devices > 1:
         runs[f"nvpjax, pmap over {options.devices}"] = by_pmap(config, options.devices)
     if importlib.util.find_spec("torch"):
-        theirs = by_torch(config)
-        if theirs.parameters != ours.parameters:
+        runs["PyTorch, eager"], parameters = by_torch(config)
+        if parameters != ours.parameters:
             raise AssertionError(
-                f"{ours.parameters:,} parameters here and {theirs.parameters:,} in PyTorch: not the same model"
+                f"{ours.parameters:,} parameters here and {parameters:,} in PyTorch: not the same model"
             )
-        runs["PyTorch, eager"] = theirs.run
     medians = medians_in_turns(runs, options.repeats, "steps")
     last = list(medians)[-1]
     print(f"| train step, {ours.parameters:,} parameters | ms | images/s | of {last}'s time |\n|---|---|---|---|")

@@ -303,7 +303,7 @@ def _sealed(contents: dict[str, Any]) -> dict[str, Any]:
 SUMS = 64
 """Of each array, that the digest hashes."""
 ROW = 1024
-"""Words of 64 bits that are added at once: shorter rows take twice as long."""
+"""Words of 64 bits that are added at once: rows half as long take half as long again."""
 
 
 def digest(tree: Any) -> str:

@@ -17,18 +17,14 @@ from nvpjax.places import is_measured
 from nvpjax.testing.tolerances import log_det_tolerance, number_of_layers, rounding, value_tolerance
 
 
+@jax.jit  # one program: operation by operation there are some for each shape of a parameter
 def moved_from_start(key: jax.Array, params: PyTree, size: float = 0.3) -> PyTree:
     """Add normal noise of standard deviation ``size`` to every parameter.
 
     At initialisation many layers are the identity, and a wrong log-det passes.
     """
-
-    @jax.jit  # one program: operation by operation there are some for each shape of a parameter
-    def moved(key, params):
-        flat, restore = ravel_pytree(params)
-        return restore(flat + size * jax.random.normal(key, flat.shape, flat.dtype))
-
-    return moved(key, params)
+    flat, restore = ravel_pytree(params)
+    return restore(flat + size * jax.random.normal(key, flat.shape, flat.dtype))
 
 
 class Point(NamedTuple):
