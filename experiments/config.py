@@ -42,7 +42,7 @@ class Training:
 
     precision: Precision = "float32"
     """Arithmetic of the networks in training steps; all else, and evaluation and sampling whole, is in float32.
-    bfloat16 is fast on accelerators, and slow on CPUs, which have none."""
+    bfloat16 is fast on accelerators, and on CPUs that have products of it (AMX) with JAX 0.12; slow elsewhere."""
 
     batch_size: int = 64
     """Examples a step, over all devices."""

@@ -53,7 +53,7 @@ class Arguments(Sizes):
     samples: tuple[int, ...] = (1, 4, 16, 64)
     """Batch sizes to sample by."""
     precisions: tuple[str, ...] = ("float32",)
-    """Of the networks; bfloat16 is emulated on CPUs."""
+    """Of the networks; bfloat16 is slow on CPUs but for those with AMX, with JAX 0.12."""
     repeats: int = 5
     """Of each, in turns; the medians count."""
 

@@ -9,7 +9,7 @@ import jax
 from flax import linen
 
 from nvpjax.nets.conditioner import Network
-from nvpjax.nets.initializers import normal_by_fan_in
+from nvpjax.nets.convolve import Conv
 from nvpjax.values import expect_at_least
 
 
@@ -39,12 +39,8 @@ class ConvolutionNet(Network):
         expect_at_least(self, 1, "features")
 
     def __call__(self, x: jax.Array, context: Any = None, *, outputs: int, train: bool = False) -> jax.Array:
-        h = convolution(self.features, 3)(x)
+        h = Conv(self.features, 3)(x)
         if context is not None:
             h = h + linen.Dense(self.features, name="context")(context)[:, None, None, :]
-        h = convolution(self.features, 1)(linen.relu(h))
-        return linen.Conv(outputs, (3, 3), kernel_init=linen.initializers.zeros)(linen.relu(h))
-
-
-def convolution(features: int, kernel: int) -> linen.Conv:
-    return linen.Conv(features, (kernel, kernel), kernel_init=normal_by_fan_in)
+        h = Conv(self.features, 1)(linen.relu(h))
+        return Conv(outputs, 3, kernel_init=linen.initializers.zeros)(linen.relu(h))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen
 
 from nvpjax.nets.conditioner import Network, with_context
-from nvpjax.nets.convolution import convolution
+from nvpjax.nets.convolve import Conv
 from nvpjax.values import expect_at_least
 
 
@@ -56,13 +56,13 @@ class GatedNet(Network):
     def __call__(self, x: jax.Array, context: Any = None, *, outputs: int, train: bool = False) -> jax.Array:
         if context is not None:
             x = with_context(x, context)
-        h = convolution(self.features, 3)(x)
+        h = Conv(self.features, 3)(x)
         for block in range(self.blocks):
-            r = convolution(self.features, 3)(_two_sided_elu(h))
-            h = _norm()(h + _gate(convolution(2 * self.features, 1)(_two_sided_elu(r))))
+            r = Conv(self.features, 3)(_two_sided_elu(h))
+            h = _norm()(h + _gate(Conv(2 * self.features, 1)(_two_sided_elu(r))))
             if self.heads:
                 h = _norm()(h + _gate(_Attention(self.heads, name=f"attention_{block}")(h)))
-        return linen.Conv(outputs, (3, 3), kernel_init=linen.initializers.zeros)(_two_sided_elu(h))
+        return Conv(outputs, 3, kernel_init=linen.initializers.zeros)(_two_sided_elu(h))
 
 
 class _Attention(linen.Module):

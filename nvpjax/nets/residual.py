@@ -13,6 +13,7 @@ from flax import linen
 from flax.linen.dtypes import promote_dtype
 
 from nvpjax.nets.conditioner import Network
+from nvpjax.nets.convolve import convolve
 from nvpjax.nets.initializers import uniform_by_channels
 from nvpjax.values import expect_at_least
 
@@ -145,6 +146,5 @@ class _Convolution(linen.Module):
             kernel = kernel * self.param("magnitude", start, (self.features,))
         bias = self.param("bias", linen.initializers.zeros, (self.features,)) if self.bias else None
         x, kernel, bias = promote_dtype(x, kernel, bias)
-        order = ("NHWC", "HWIO", "NHWC")
-        y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=order)
+        y = convolve(x, kernel)
         return y if bias is None else y + bias

@@ -1,0 +1,47 @@
+"""Convolutions against sums over shifted images, in both forms that they are computed in."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nvpjax.convolves import convolves
+from nvpjax.nets.convolve import convolve
+
+SHAPES = [((2, 5, 4, 3), (3, 3, 3, 2)), ((3, 2, 3, 2), (1, 1, 2, 4)), ((1, 4, 6, 1), (5, 3, 1, 3))]
+
+
+def by_shifts(x, kernel):
+    rows, columns = kernel.shape[:2]
+    _, height, width, _ = x.shape
+    padded = jnp.pad(x, ((0, 0), (rows // 2, rows // 2), (columns // 2, columns // 2), (0, 0)))
+    return sum(
+        padded[:, row : row + height, column : column + width] @ kernel[row, column]
+        for row in range(rows)
+        for column in range(columns)
+    )
+
+
+@pytest.mark.parametrize("x_shape, kernel_shape", SHAPES)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_it_and_its_gradients_are_those_of_a_sum_over_shifts(x_shape, kernel_shape, dtype):
+    of_x, of_kernel, of_g = jax.random.split(jax.random.key(0), 3)
+    # Eighths: what is rounded to bfloat16 is the result alone.
+    x, kernel, g = (
+        jnp.round(8 * jax.random.normal(key, shape)) / 8
+        for key, shape in ((of_x, x_shape), (of_kernel, kernel_shape), (of_g, (*x_shape[:3], kernel_shape[3])))
+    )
+    expected, backward = jax.vjp(by_shifts, x, kernel)
+    result, own_backward = jax.vjp(convolve, x.astype(dtype), kernel.astype(dtype))
+    near = {"rtol": 1e-5, "atol": 1e-5} if dtype == "float32" else {"rtol": 2**-8, "atol": 2**-6}
+    found = (result, *own_backward(g.astype(dtype)))
+    for own, other in zip(found, (expected, *backward(g)), strict=True):
+        assert own.dtype == dtype
+        np.testing.assert_allclose(own.astype(np.float32), other, **near)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_it_is_seen_to_convolve(dtype):
+    x, kernel = jnp.ones((1, 4, 4, 2), dtype), jnp.ones((3, 3, 2, 2), dtype)
+    both = [convolve, jax.grad(lambda x, kernel: convolve(x, kernel).sum())]
+    assert all(convolves(jax.make_jaxpr(program)(x, kernel).jaxpr) for program in both)
