@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import linen
 from flax.linen.dtypes import promote_dtype
 
+from nvpjax.nets.batch_norm import BatchNorm
 from nvpjax.nets.conditioner import Network
 from nvpjax.nets.convolve import convolve
 from nvpjax.nets.initializers import uniform_by_channels
@@ -65,13 +66,13 @@ class ResidualNet(Network):
         expect_at_least(self, 0, "blocks")
 
     def __call__(self, x: jax.Array, context: Any = None, *, outputs: int, train: bool = False) -> jax.Array:
-        norm = partial(_batch_norm, train=train, axis_name=self.axis_name)
+        norm = partial(BatchNorm, train, self.axis_name)
         if self.mask_channel:
             x, mask = x[..., :-1], x[..., -1:]
-            h = 2 * norm("input_norm")(x)
+            h = 2 * norm(name="input_norm")(x)
             h = jnp.concatenate([h, -h, mask], axis=-1)
         else:
-            h = norm("input_norm")(x)
+            h = norm(name="input_norm")(x)
             h = jnp.concatenate([h, -h], axis=-1)
 
         h = _Convolution(self.features, kernel_size=3, magnitude=False, name="input")(linen.relu(h))
@@ -89,7 +90,7 @@ class ResidualNet(Network):
                 unroll=1 if scan else 0,  # all of them: with unroll=1, a scan of one block would stay a loop
             )
             (h, skip), _ = stacked(self.features, train, self.axis_name, name="blocks")((h, skip), None)
-        return _Convolution(outputs, kernel_size=1, name="output")(linen.relu(norm("output_norm")(skip)))
+        return _Convolution(outputs, kernel_size=1, name="output")(linen.relu(norm(name="output_norm")(skip)))
 
 
 class _Block(linen.Module):
@@ -102,25 +103,13 @@ class _Block(linen.Module):
     @linen.compact
     def __call__(self, carry: tuple[jax.Array, jax.Array], _):
         h, skip = carry
-        norm = partial(_batch_norm, train=self.train, axis_name=self.axis_name)
+        norm = partial(BatchNorm, self.train, self.axis_name)
         first = _Convolution(self.features, kernel_size=3, magnitude=False, bias=False, name="0")
-        r = first(linen.relu(norm("norm_0")(h)))
-        r = linen.relu(norm("norm_1")(r))
+        r = first(linen.relu(norm(name="norm_0")(h)))
+        r = linen.relu(norm(name="norm_1")(r))
         h = h + _Convolution(self.features, kernel_size=3, name="1")(r)
         skip = skip + _Convolution(self.features, kernel_size=1, name="skip")(h)
         return (h, skip), None
-
-
-def _batch_norm(name: str, *, train: bool, axis_name: str | None) -> linen.BatchNorm:
-    return linen.BatchNorm(
-        use_running_average=not train,
-        use_scale=False,
-        momentum=0.9,
-        epsilon=1e-4,
-        axis_name=axis_name,
-        use_fast_variance=False,  # E[x²] − E[x]² loses the digits that the inverse needs
-        name=name,
-    )
 
 
 class _Convolution(linen.Module):
@@ -146,5 +135,4 @@ class _Convolution(linen.Module):
             kernel = kernel * self.param("magnitude", start, (self.features,))
         bias = self.param("bias", linen.initializers.zeros, (self.features,)) if self.bias else None
         x, kernel, bias = promote_dtype(x, kernel, bias)
-        y = convolve(x, kernel)
-        return y if bias is None else y + bias
+        return convolve(x, kernel, bias)
