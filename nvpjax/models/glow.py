@@ -10,6 +10,7 @@ from nvpjax.bijectors.coupling import Coupling
 from nvpjax.bijectors.elementwise import FixedAffine
 from nvpjax.bijectors.linear import LULinear
 from nvpjax.bijectors.masks import ChannelMask
+from nvpjax.bijectors.mixture import LogisticMixture
 from nvpjax.bijectors.squeeze import Squeeze
 from nvpjax.bijectors.transforms import Affine
 from nvpjax.chain import Chain
@@ -50,21 +51,26 @@ class Glow(Model):
     """K, the steps of each level."""
     features: int = 512
     """Maps of the networks."""
+    components: int = 0
+    """Logistics of the mixtures that couple, as in Flow++; 0 for affine couplings, which are Glow's own."""
+    learned_prior: bool = True
+    """Give each half that leaves a prior from the half that goes on, in place of N(0, I)."""
     classes: int = 0
     """Of the labels that condition the flow; 0 for none."""
 
     def __post_init__(self):
         expect_at_least(self, 1, "levels", "depth", "features")
-        expect_at_least(self, 0, "classes")
+        expect_at_least(self, 0, "components", "classes")
 
     def build(self, event_shape, *, axis_name=None, network_dtype=None, scan=None):
         expect_image(self, event_shape, 2**self.levels, "Pad or crop the images, or use fewer levels.")
         network = conditioner(ConvolutionNet(self.features), classes=self.classes, dtype=network_dtype)
         mask = ChannelMask(passes="first")
-        step = Chain((ActNorm(axis_name), LULinear(), Coupling(mask, Affine(SigmoidBound()), network)))
+        transform = LogisticMixture(self.components) if self.components else Affine(SigmoidBound())
+        step = Chain((ActNorm(axis_name), LULinear(), Coupling(mask, transform, network)))
         # ẑ = (z − μ(h)) / σ(h): a coupling in which h, the half that goes on, conditions.
         prior = Coupling(mask, Affine(NoBound()), network)
-        level = Chain((Squeeze(), Repeat(step, self.depth, scan), prior))
+        level = Chain((Squeeze(), Repeat(step, self.depth, scan), *([prior] if self.learned_prior else [])))
         last = Chain((Squeeze(), Repeat(step, self.depth, scan)))
         scales = MultiScale((*[level] * (self.levels - 1), last))
         return Flow(Chain((FixedAffine(shift=-0.5), scales)), DiagonalNormal())
