@@ -58,11 +58,17 @@ class Arguments:
 
 
 def train(
-    config: Config, run_dir: Path, *, keep: int = 2, max_skipped: int = 10, watch: pod.Watch | None = None
+    config: Config,
+    run_dir: Path,
+    *,
+    keep: int = 2,
+    max_skipped: int = 10,
+    test: bool = True,
+    watch: pod.Watch | None = None,
 ) -> str:
     """Train, and give the line that says what came out and where. SIGTERM and SIGINT raise ``Interrupted``.
 
-    In a pod all processes call it, each with its ``watch``.
+    Without ``test`` the test images are left alone. In a pod all processes call it, each with its ``watch``.
     """
     training = config.training
     build_objective(config)  # what does not go together is refused before a directory is made
@@ -86,6 +92,8 @@ def train(
         steps.go(start.step, replicate(start.train_state), start.owed, examples.train)
         checkpoints.wait()
 
+        if not test:
+            return f"{config.name}: {progress.summary()}; metrics and checkpoints in {run_dir}"
         # The test images, once, with the best checkpoint.
         best = checkpoints.restore_best(train_state_like(config))
         if best is None:

@@ -1,0 +1,174 @@
+"""What families of flows reach on CIFAR-10 in equal time: each trained at several learning rates, compared and drawn.
+
+Usage: python -m experiments.search RUNS_DIR --data-dir DIR [--minutes 20] [--only NAME ...] [--out FILE]
+
+Of each family the runs of the first learning rate come before those of the second. Runs are kept in RUNS_DIR; those
+that were interrupted go on, those that are through are not repeated. Test images are not looked at: numbers are of the
+validation images, the last 5 % of the training images. What a family of MINUTES is, in steps, follows from the
+milliseconds that a step took on two cores alone (JAX 0.12, networks in bfloat16); the minutes that it took are told.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import tyro
+
+from experiments import command_line
+from experiments.bench.programs import operations
+from experiments.config import Config, Training, with_data_dir
+from experiments.configs import all_configs
+from experiments.data.noise import Learned
+from experiments.errors import UserError
+from experiments.pictures.grids import save_picture
+from experiments.pictures.plots import figure
+from experiments.runs.config_file import to_json
+from experiments.runs.files import write_atomically
+from experiments.runs.metrics import read_metrics
+from experiments.runs.provenance import surroundings
+from experiments.runs.records import RESULTS
+from experiments.train import train
+from nvpjax.models import FlowPlusPlus, Glow, Model, RealNVP
+
+LEARNING_RATES = (1e-3, 3e-3, 3e-4)
+BATCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Family:
+    """A candidate: a model, what it is trained with, and how long a step takes."""
+
+    model: Model
+    milliseconds: float
+    learned_noise: bool = False
+    average_decay: float = 0.0
+    learning_rates: tuple[float, ...] = LEARNING_RATES
+
+
+GLOW = Glow(levels=3, depth=8, features=128)
+FAMILIES = {
+    "glow": Family(GLOW, 88),
+    "real_nvp": Family(RealNVP(scales=2, features=32, blocks=2), 350),
+    "mixtures": Family(replace(GLOW, components=4), 290),
+    "flow_plus_plus": Family(FlowPlusPlus((2, 2, 2), features=64, blocks=2, components=4, heads=0), 630),
+}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    runs_dir: tyro.conf.Positional[Path]
+    """Directory of the runs."""
+    data_dir: Path | None = None
+    """Where CIFAR-10 is prepared; as in training by default."""
+    minutes: float = 20.0
+    """Of training, each run."""
+    only: tuple[str, ...] = ()
+    """Families to train; all by default. The table has all that were trained."""
+    out: Path = RESULTS / "search" / "cifar10.json"
+    """File of the numbers; a picture of the same name goes beside it."""
+
+
+def config_of(family: Family, learning_rate: float, minutes: float, data_dir: Path | None) -> Config:
+    config = with_data_dir(all_configs()["cifar10"][1], data_dir)
+    steps = max(1, round(60_000 * minutes / family.milliseconds))
+    data = replace(config.data, noise=Learned()) if family.learned_noise else config.data
+    training = Training(
+        batch_size=BATCH_SIZE,
+        steps=steps,
+        precision="bfloat16",
+        learning_rate=learning_rate,
+        final_learning_rate=learning_rate / 100,
+        warmup_steps=min(200, steps // 10),
+        eval_every=max(1, steps // 4),
+        average_decay=family.average_decay,
+    )
+    return replace(config, data=data, model=family.model, training=training, published=None, published_by="")
+
+
+def result_of(name: str, config: Config, run_dir: Path) -> dict:
+    """The curve of a run that is through."""
+    lines = [line for line in read_metrics(run_dir) if line["split"] == "validation"]
+    return {
+        "family": name,
+        "config": {**to_json(config), "data": {**to_json(config)["data"], "data_dir": None}},
+        "operations_a_step": operations(config),
+        "curve": [[line["step"], line["training_seconds"], line["bits_per_dim"]] for line in lines],
+    }
+
+
+def table(results: list[dict]) -> str:
+    rows = "| family | learning rate | steps | minutes | 10¹⁵ operations | bits/dim, validation |\n"
+    rows += 6 * "|---" + "|\n"
+    for result in sorted(results, key=lambda result: result["curve"][-1][2]):
+        step, seconds, score = result["curve"][-1]
+        rate, done = result["config"]["training"]["learning_rate"], result["operations_a_step"] * step / 1e15
+        rows += f"| {result['family']} | {rate:g} | {step:,} | {seconds / 60:.0f} | {done:.3g} | {score:.4f} |\n"
+    return rows
+
+
+def draw(results: list[dict], path: Path) -> None:
+    """Bits/dim against minutes and against operations, a colour a family."""
+    page, (by_time, by_work) = figure(1, 2, size=(10, 4), sharey=True)
+    families = list(dict.fromkeys(result["family"] for result in results))
+    for result in results:
+        steps, seconds, scores = map(list, zip(*result["curve"], strict=True))
+        best = min(other["curve"][-1][2] for other in results if other["family"] == result["family"])
+        is_best = scores[-1] == best
+        style = {
+            "color": f"C{families.index(result['family'])}",
+            "alpha": 1.0 if is_best else 0.25,
+            "label": f"{result['family']}: {scores[-1]:.3f}" if is_best else None,
+            "marker": "o",
+            "markersize": 3,
+        }
+        by_time.plot([s / 60 for s in seconds], scores, **style)
+        by_work.semilogx([step * result["operations_a_step"] for step in steps], scores, **style)
+    lowest = min(min(point[2] for point in result["curve"]) for result in results)
+    by_time.set(xlabel="minutes of training", ylabel="bits/dim on validation images", ylim=(lowest - 0.1, lowest + 2))
+    by_work.set(xlabel="operations (the compiler's count)")
+    by_time.legend(frameon=False)
+    save_picture(path, page.savefig)
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = command_line.parse(
+        lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.search", description=__doc__)
+    )
+    unknown = sorted(set(options.only) - set(FAMILIES))
+    if unknown:
+        raise UserError(f"--only {' '.join(unknown)}: expected names among {', '.join(FAMILIES)}")
+    results = []
+    for turn in range(max(len(family.learning_rates) for family in FAMILIES.values())):
+        for name, family in FAMILIES.items():
+            if turn >= len(family.learning_rates):
+                continue
+            rate = family.learning_rates[turn]
+            config = config_of(family, rate, options.minutes, options.data_dir)
+            run_dir = options.runs_dir / f"{name}_{rate:g}"
+            through = run_dir.exists() and any(
+                line["split"] == "validation" and line["step"] == config.training.steps
+                for line in read_metrics(run_dir)
+            )
+            if not through and (not options.only or name in options.only):
+                train(config, run_dir, keep=1, test=False)
+                through = True
+            if through:
+                results.append(result_of(name, config, run_dir))
+                options.out.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(options.out, json.dumps({"runs": results, "machine": surroundings()}, indent=1) + "\n")
+                draw(results, options.out.with_suffix(".png"))
+    if not results:
+        raise UserError(f"{options.runs_dir} holds no run that is through, and --only names none")
+    best = min(results, key=lambda result: result["curve"][-1][2])
+    print(table(results), end="")
+    print(
+        f"search: {len(results)} runs; the lowest is {best['family']} with {best['curve'][-1][2]:.4f} bits/dim on "
+        f"validation images; numbers in {options.out}, picture in {options.out.with_suffix('.png')}"
+    )
+
+
+if __name__ == "__main__":
+    command_line.run(main)
