@@ -34,7 +34,6 @@ from experiments.train import train
 from nvpjax.models import FlowPlusPlus, Glow, Model, RealNVP
 
 LEARNING_RATES = (1e-3, 3e-3, 3e-4)
-BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,7 @@ class Family:
 
     model: Model
     milliseconds: float
+    batch_size: int = 32
     learned_noise: bool = False
     average_decay: float = 0.0
     learning_rates: tuple[float, ...] = LEARNING_RATES
@@ -50,9 +50,9 @@ class Family:
 
 GLOW = Glow(levels=3, depth=8, features=128)
 FAMILIES = {
-    "glow": Family(GLOW, 88),
-    "real_nvp": Family(RealNVP(scales=2, features=32, blocks=2), 350),
-    "mixtures": Family(replace(GLOW, components=4), 290),
+    "glow": Family(GLOW, 188, batch_size=64),
+    "real_nvp": Family(RealNVP(scales=2, features=32, blocks=2), 400),
+    "mixtures": Family(replace(GLOW, components=4), 350),
     "flow_plus_plus": Family(FlowPlusPlus((2, 2, 2), features=64, blocks=2, components=4, heads=0), 630),
 }
 
@@ -76,7 +76,7 @@ def config_of(family: Family, learning_rate: float, minutes: float, data_dir: Pa
     steps = max(1, round(60_000 * minutes / family.milliseconds))
     data = replace(config.data, noise=Learned()) if family.learned_noise else config.data
     training = Training(
-        batch_size=BATCH_SIZE,
+        batch_size=family.batch_size,
         steps=steps,
         precision="bfloat16",
         learning_rate=learning_rate,
