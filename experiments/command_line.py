@@ -22,15 +22,20 @@ PATIENCE = 5.0
 
 
 def run(
-    program: Callable[[Sequence[str]], None], arguments: Sequence[str] | None = None, *, compile_anew: bool = False
+    program: Callable[[Sequence[str]], None],
+    arguments: Sequence[str] | None = None,
+    *,
+    compile_anew: bool = False,
+    training: bool = False,
 ) -> None:
     """Run a program's main function, and end as a shell expects it.
 
     A ``UserError``, or a file that cannot be read or written: its line on stderr, exit code 2. SIGINT and SIGTERM: 130
-    and 143. Compiled programs are kept for the next start, unless all is to ``compile_anew``.
+    and 143. Compiled programs are kept for the next start, unless all is to ``compile_anew``. What is for long
+    ``training`` is compiled with more flags: see ``compile_convolutions_fast``.
     """
     keep_what_is_freed()
-    compile_convolutions_fast()
+    compile_convolutions_fast(training=training)
     use_no_compilation_cache() if compile_anew else use_compilation_cache()
     for stream in (sys.stdout, sys.stderr):  # a terminal that has no ± shall not end a run
         if isinstance(stream, io.TextIOWrapper):

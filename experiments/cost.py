@@ -91,4 +91,4 @@ def _cost(name: str, examples: int, steps: int, function: Callable, *arguments):
 
 
 if __name__ == "__main__":
-    command_line.run(main, compile_anew=True)
+    command_line.run(main, compile_anew=True, training=True)

@@ -11,23 +11,24 @@ from experiments.machine.convolutions import BY_ONEDNN, BY_YNNPACK, compile_conv
 
 
 @pytest.mark.parametrize(
-    "version, flags, options",
+    "version, training, flags, options",
     [
-        ((0, 10, 2), "", 1),
-        ((0, 10, 2), "--xla_force_host_platform_device_count=2", 2),
-        ((0, 10, 2), f"--{BY_YNNPACK}=LIBRARY_FUSION_TYPE_DOT", 1),  # the user's own stands
-        ((0, 10, 2), "/a/file/of/flags", 1),
-        ((0, 11, 0), "--xla_force_host_platform_device_count=2", 1),
-        ((0, 12, 0), "", 2),
-        ((0, 12, 0), f"--{BY_ONEDNN}=false", 2),
-        ((0, 12, 1), "/a/file/of/flags", 1),
-        ((0, 13, 0), "", 0),
+        ((0, 10, 2), False, "", 1),
+        ((0, 10, 2), True, "--xla_force_host_platform_device_count=2", 2),
+        ((0, 10, 2), False, f"--{BY_YNNPACK}=LIBRARY_FUSION_TYPE_DOT", 1),  # the user's own stands
+        ((0, 10, 2), False, "/a/file/of/flags", 1),
+        ((0, 11, 0), True, "--xla_force_host_platform_device_count=2", 1),
+        ((0, 12, 0), True, "", 2),
+        ((0, 12, 0), False, "", 0),
+        ((0, 12, 0), True, f"--{BY_ONEDNN}=false", 2),
+        ((0, 12, 1), True, "/a/file/of/flags", 1),
+        ((0, 13, 0), True, "", 0),
     ],
 )
-def test_each_jax_is_told_what_it_knows_and_the_users_flags_stand(monkeypatch, version, flags, options):
+def test_each_jax_is_told_what_it_knows_and_the_users_flags_stand(monkeypatch, version, training, flags, options):
     monkeypatch.setattr(jax, "__version_info__", version)
     monkeypatch.setenv("XLA_FLAGS", flags)
-    compile_convolutions_fast()
+    compile_convolutions_fast(training=training)
     told = os.environ["XLA_FLAGS"]
     assert told.startswith(flags) and len(told.split()) == options
 
@@ -48,7 +49,7 @@ def main(arguments):
         in_float32 = dtype == jnp.bfloat16 and ("f32[16,32,32,32]" in forward + backward)
         print("ynn" in forward, "onednn$convolution" in forward, "onednn$convolution" in backward, in_float32)
 
-command_line.run(main, []) if sys.argv[1] == "program" else main([])
+command_line.run(main, [], training=True) if sys.argv[1] == "program" else main([])
 """
 
 

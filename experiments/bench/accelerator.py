@@ -120,4 +120,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main, compile_anew=True)
+    command_line.run(main, compile_anew=True, training=True)
