@@ -21,7 +21,8 @@ from experiments import command_line
 from experiments.bench.programs import operations
 from experiments.config import Config, Training, with_data_dir
 from experiments.configs import all_configs
-from experiments.data.noise import Learned
+from experiments.configs.families import FAMILIES, Family
+from experiments.data.noise import LearnedAffine
 from experiments.errors import UserError
 from experiments.pictures.grids import save_picture
 from experiments.pictures.plots import figure
@@ -31,30 +32,6 @@ from experiments.runs.metrics import read_metrics
 from experiments.runs.provenance import surroundings
 from experiments.runs.records import RESULTS
 from experiments.train import train
-from nvpjax.models import FlowPlusPlus, Glow, Model, RealNVP
-
-LEARNING_RATES = (1e-3, 3e-3, 3e-4)
-
-
-@dataclass(frozen=True)
-class Family:
-    """A candidate: a model, what it is trained with, and how long a step takes."""
-
-    model: Model
-    milliseconds: float
-    batch_size: int = 32
-    learned_noise: bool = False
-    average_decay: float = 0.0
-    learning_rates: tuple[float, ...] = LEARNING_RATES
-
-
-GLOW = Glow(levels=3, depth=8, features=128)
-FAMILIES = {
-    "glow": Family(GLOW, 188, batch_size=64),
-    "real_nvp": Family(RealNVP(scales=2, features=32, blocks=2), 400),
-    "mixtures": Family(replace(GLOW, components=4), 350),
-    "flow_plus_plus": Family(FlowPlusPlus((2, 2, 2), features=64, blocks=2, components=4, heads=0), 630),
-}
 
 
 @dataclass(frozen=True)
@@ -74,7 +51,7 @@ class Arguments:
 def config_of(family: Family, learning_rate: float, minutes: float, data_dir: Path | None) -> Config:
     config = with_data_dir(all_configs()["cifar10"][1], data_dir)
     steps = max(1, round(60_000 * minutes / family.milliseconds))
-    data = replace(config.data, noise=Learned()) if family.learned_noise else config.data
+    data = replace(config.data, noise=LearnedAffine()) if family.learned_noise else config.data
     training = Training(
         batch_size=family.batch_size,
         steps=steps,

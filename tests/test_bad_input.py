@@ -384,7 +384,11 @@ COMMANDS = {
     "labels of data that have none": ((train, "patches", "--classes", "10"), {}, ["--classes 10", "0 classes"]),
     "unknown model": ((train, "digits", "--model", "glowing"), {}, ["--model", "real_nvp", "got glowing"]),
     "model of no name": ((train, "digits", "--model"), {}, ["--model", "got nothing"]),
-    "unknown noise": ((train, "digits", "--noise", "pink"), {}, ["--noise", "uniform, learned, gaussian", "got pink"]),
+    "unknown noise": (
+        (train, "digits", "--noise", "pink"),
+        {},
+        ["--noise", "learned_affine, gaussian", "got pink"],
+    ),
     "noise for a table": ((train, "breast_cancer", "--noise", "gaussian"), {}, ["--noise is for images", "table"]),
     "noise of no deviation from the command line": (
         (train, "digits", "--noise", "gaussian", "--noise-deviation", "0"),

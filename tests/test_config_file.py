@@ -100,7 +100,10 @@ WRONG = {
     "a shape of two": ({"data": {"image_shape": [32, 32]}}, "expected a list of 3, got [32, 32]"),
     "an unknown kind of data": ({"data": {"kind": "sounds"}}, "expected a kind among images, table, got 'sounds'"),
     "a kind that is a list": ({"model": {"kind": ["glow"]}}, "expected a kind among real_nvp,"),
-    "an unknown noise": ({"data": {"noise": {"kind": "pink"}}}, "among uniform, learned, gaussian, got 'pink'"),
+    "an unknown noise": (
+        {"data": {"noise": {"kind": "pink"}}},
+        "learned_affine, gaussian, got 'pink'",
+    ),
     "another model's fields": ({"model": {"kind": "glow"}}, "config.model: fields alpha, blocks"),
     "a model that does not fit": ({"model": {"scales": 9}}, "made_up: RealNVP: expected an event_shape"),
     "no learning rate": ({"training": {"learning_rate": float("nan")}}, "--learning-rate nan: expected above 0"),

@@ -62,7 +62,7 @@ def test_imports_run_one_way():
 
 FOLDERS = {
     "nvpjax": {"bijectors", "models", "nets", "testing"},
-    "experiments": {"bench", "configs", "data", "kit", "machine", "pictures", "runs"},
+    "experiments": {"bench", "configs", "configs/families", "data", "kit", "machine", "pictures", "runs"},
 }
 NAMES_A_MODEL = ("nvpjax/models/", "experiments/configs/", "experiments/bench/", "experiments/kit/")
 """Benches and the kit compare named models."""

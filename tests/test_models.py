@@ -29,6 +29,7 @@ from nvpjax import (
     FlowPlusPlus,
     FlowPlusPlusDequantizer,
     Glow,
+    GlowDequantizer,
     Inverse,
     LogisticMixture,
     Logit,
@@ -144,6 +145,18 @@ GLOW = Flow(
     ),
     DiagonalNormal(),
 )
+MIXTURE_STEP = Chain((ActNorm(), LULinear(), Coupling(first, LogisticMixture(5), ConvolutionNet(4))))
+GLOW_OF_MIXTURES = Flow(
+    Chain(
+        (
+            FixedAffine(1.0, -0.5),
+            MultiScale((Chain((Squeeze(), Repeat(MIXTURE_STEP, 3))), Chain((Squeeze(), Repeat(MIXTURE_STEP, 3))))),
+        )
+    ),
+    DiagonalNormal(),
+)
+NOISE_STEP = Chain((LULinear(), Coupling(first, Affine(SigmoidBound(2.0)), ConvolutionNet(4))))
+GLOW_DEQUANTIZER = Flow(Chain((Logit(0.0), Squeeze(), Inverse(Repeat(NOISE_STEP, 3)))), StandardNormal())
 MAF_SPLINE = Flow(
     Repeat(Chain((Autoregressive(RationalQuadraticSpline(4, 3.0), MADE((8, 9))), Reverse())), 3), StandardNormal()
 )
@@ -183,6 +196,8 @@ LAYERS = {
     "RealNVPVectors, odd": (RealNVPVectors(3, (8,)), (3,), REAL_NVP_ODD_VECTORS),
     "NICE": (NICE(3, (8,)), (2, 2, 1), NICE_IMAGE),
     "Glow": (Glow(2, 3, 4), (4, 4, 1), GLOW),
+    "Glow of mixtures": (Glow(2, 3, 4, components=5, learned_prior=False), (4, 4, 1), GLOW_OF_MIXTURES),
+    "GlowDequantizer": (GlowDequantizer(3, 4), (4, 4, 1), GLOW_DEQUANTIZER),
     "MAF": (MAF(3, (8, 9), "spline", 4, 3.0), (5,), MAF_SPLINE),
     "IAF": (IAF(3, (8,)), (5,), IAF_AFFINE),
     "SplineCoupling": (SplineCoupling(3, (8,), 4, 3.0), (5,), SPLINES),

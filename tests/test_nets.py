@@ -78,7 +78,16 @@ def made(params, x, context):
     return output if context is None else output + context @ params["context_output"]["kernel"]
 
 
+def blocks_of(image, shape):
+    """The pixels of an image that each position of an image of this shape covers, row by row."""
+    times = image.shape[1] // shape[1]
+    pixels = [image[:, row::times, column::times] for row in range(times) for column in range(times)]
+    return np.concatenate(pixels, axis=-1)
+
+
 def convolution_net(params, x, context):
+    if context is not None and context.ndim == 4:
+        x, context = np.concatenate([x, blocks_of(context, x.shape)], axis=-1), None
     h = convolution(x, params["Conv_0"]["kernel"]) + params["Conv_0"]["bias"]
     if context is not None:
         h = h + dense(params["context"], context)[:, None, None]
@@ -122,7 +131,7 @@ def gated_net(params, x, context, *, blocks, heads):
     if context is not None:
         if context.ndim == 2:
             context = np.tile(context[:, None, None], (1, *x.shape[1:3], 1))
-        x = np.concatenate([x, context], axis=-1)
+        x = np.concatenate([x, blocks_of(context, x.shape)], axis=-1)
     h = conv(x)
     for block in range(blocks):
         h = norm(h + gate(conv(elu(conv(elu(h))))))
@@ -182,9 +191,12 @@ CASES = {
     "MADE, context": Case(MADE((6, 7)), VECTORS, (4, 3), made),
     "ConvolutionNet": Case(ConvolutionNet(4), IMAGES, None, convolution_net),
     "ConvolutionNet, context": Case(ConvolutionNet(4), IMAGES, (2, 3), convolution_net),
+    "ConvolutionNet, image context": Case(ConvolutionNet(4), IMAGES, (2, 3, 4, 3), convolution_net),
+    "ConvolutionNet, larger image context": Case(ConvolutionNet(4), IMAGES, (2, 6, 8, 3), convolution_net),
     "GatedNet": Case(GatedNet(4, blocks=2), IMAGES, None, partial(gated_net, blocks=2, heads=0)),
     "GatedNet, attention": Case(GatedNet(4, **GATED), IMAGES, None, partial(gated_net, **GATED)),
     "GatedNet, image context": Case(GatedNet(4, **GATED), IMAGES, (2, 3, 4, 3), partial(gated_net, **GATED)),
+    "GatedNet, larger image context": Case(GatedNet(4, **GATED), IMAGES, (2, 9, 12, 1), partial(gated_net, **GATED)),
     "GatedNet, vector context": Case(GatedNet(4, **GATED), IMAGES, (2, 3), partial(gated_net, **GATED)),
 }
 

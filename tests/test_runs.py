@@ -261,6 +261,7 @@ def test_averages_have_moments_of_their_own(data_dir, tmp_path, monkeypatch):
 
 NOISES = {
     "learned": "--noise learned --noise-layers 1 --noise-features 2 --noise-blocks 0 --noise-components 1",
+    "learned_affine": "--noise learned_affine --noise-depth 1 --noise-features 2",
     "gaussian": "--noise gaussian --noise-deviation 0.1",
 }
 
@@ -277,7 +278,7 @@ def test_noise(noise, data_dir, tmp_path, monkeypatch, capsys):
     config = read_config(run_dir)
     with Checkpoints(run_dir) as saved:
         params = saved.restore(2, train_state_like(config)).params["dequantization"]
-    assert bool(jax.tree.leaves(params)) == (noise == "learned")
+    assert bool(jax.tree.leaves(params)) == (noise != "gaussian")
     stopped_at(4, monkeypatch, changed(config, training={"steps": 4}), run_dir)
     train.train(changed(config, training={"steps": 4}), run_dir)
     with Checkpoints(run_dir, keep=9) as saved:

@@ -10,5 +10,6 @@ from experiments.config import Config
 
 def all_configs() -> dict[str, tuple[str, Config]]:
     """Give ``{name: (first line of its docstring, config)}``."""
-    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    names = [module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg]
+    modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
     return {module.CONFIG.name: (module.__doc__.splitlines()[0], module.CONFIG) for module in modules}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -60,8 +61,8 @@ class Data(abc.ABC):
         """A batch of the shapes and dtypes of the data."""
 
     @abc.abstractmethod
-    def objective(self, flow: Flow, *, labels: bool) -> Objective:
-        """What a flow costs on these data; given the labels, where ``labels``."""
+    def objective(self, flow: Flow, *, labels: bool, network_dtype: Any = None) -> Objective:
+        """What a flow costs on these data; given the labels, where ``labels``. The dtype is for networks of its own."""
 
     @abc.abstractmethod
     def version(self) -> tuple[str, str]:

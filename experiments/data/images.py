@@ -64,7 +64,7 @@ class ImageData(Data):
     shifts: int = 0
     """Move half of the training images by up to so many pixels in each direction, filling with 0."""
     noise: Noise = Uniform()
-    """What spreads whole pixels: --noise uniform, learned or gaussian."""
+    """What spreads whole pixels: --noise uniform, learned, learned_affine or gaussian."""
 
     unit = "bits_per_dim"
     said_unit = "bits/dim"
@@ -111,8 +111,8 @@ class ImageData(Data):
         labels = {"label": np.zeros(number, np.int32)} if self.classes else {}
         return {"image": np.zeros((number, *self.image_shape), np.uint8), **labels}
 
-    def objective(self, flow, *, labels):
-        return PixelLikelihood(flow, self.levels, self.noise.build(self.event_shape), labels)
+    def objective(self, flow, *, labels, network_dtype=None):
+        return PixelLikelihood(flow, self.levels, self.noise.build(self.event_shape, network_dtype), labels)
 
     def version(self):
         builder = open_dataset(self)

@@ -91,7 +91,7 @@ class TableData(Data):
     def blank_batch(self, number):
         return {"x": np.zeros((number, self.columns), np.float32)}
 
-    def objective(self, flow, *, labels):
+    def objective(self, flow, *, labels, network_dtype=None):
         return Likelihood(flow)
 
     def version(self):

@@ -69,7 +69,8 @@ def build_train_step(config: Config, axis_name: str | None = AXIS, *, scan: bool
     flow = build_flow(config, axis_name, scan=scan, network_dtype=network_dtype)
 
     def objective_of(bijector) -> Objective:
-        return config.data.objective(Flow(bijector, flow.base), labels=config.classes > 0)
+        flow_of_it = Flow(bijector, flow.base)
+        return config.data.objective(flow_of_it, labels=config.classes > 0, network_dtype=network_dtype)
 
     def penalty(params):
         return training.scale_penalty * config.model.penalty(flow, objective.flow_params(params))

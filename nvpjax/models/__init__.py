@@ -2,7 +2,7 @@
 
 from nvpjax.models.autoregressive import IAF, MAF
 from nvpjax.models.flow_plus_plus import FlowPlusPlus, FlowPlusPlusDequantizer
-from nvpjax.models.glow import Glow
+from nvpjax.models.glow import Glow, GlowDequantizer
 from nvpjax.models.model import Model
 from nvpjax.models.nice import NICE
 from nvpjax.models.real_nvp import RealNVP
@@ -16,6 +16,7 @@ __all__ = [
     "FlowPlusPlus",
     "FlowPlusPlusDequantizer",
     "Glow",
+    "GlowDequantizer",
     "Model",
     "RealNVP",
     "RealNVPVectors",

@@ -1,4 +1,4 @@
-"""Glow for images."""
+"""Glow for images, and a dequantisation of its make."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from nvpjax.bijectors.actnorm import ActNorm
 from nvpjax.bijectors.bounds import NoBound, SigmoidBound
 from nvpjax.bijectors.coupling import Coupling
-from nvpjax.bijectors.elementwise import FixedAffine
+from nvpjax.bijectors.elementwise import FixedAffine, Logit
 from nvpjax.bijectors.linear import LULinear
 from nvpjax.bijectors.masks import ChannelMask
 from nvpjax.bijectors.mixture import LogisticMixture
 from nvpjax.bijectors.squeeze import Squeeze
 from nvpjax.bijectors.transforms import Affine
-from nvpjax.chain import Chain
+from nvpjax.chain import Chain, Inverse
 from nvpjax.distributions import DiagonalNormal
 from nvpjax.flow import Flow
 from nvpjax.models.model import Model, conditioner, expect_image
@@ -74,3 +74,40 @@ class Glow(Model):
         last = Chain((Squeeze(), Repeat(step, self.depth, scan)))
         scales = MultiScale((*[level] * (self.levels - 1), last))
         return Flow(Chain((FixedAffine(shift=-0.5), scales)), DiagonalNormal())
+
+
+@dataclass(frozen=True)
+class GlowDequantizer(Model):
+    """The density q(u | image) of the noise u in (0, 1) that dequantises an image, at half the resolution of the image.
+
+        u = sigmoid(unsqueeze(steps(squeeze(ε); image))),     ε ~ N(0, I)
+        each step:  1x1 convolution → affine coupling
+
+    For its cost: of Flow++'s idea, with couplings and networks of Glow's. Its context is the image, scaled to [−1, 1),
+    with the height and width of u; see ``nvpjax.LearnedDequantization``. Shapes: events ``(height, width, channels)``,
+    even height and width. Errors: ValueError for sizes below 1, or other events.
+
+    Reference: Ho et al., *Flow++*, 2019, sec. 3.1, eq. 9-11, for what it is used for.
+
+    >>> import jax, jax.numpy as jnp
+    >>> flow, image = GlowDequantizer(depth=1, features=4).build((4, 4, 1)), jnp.zeros((2, 4, 4, 1))
+    >>> params, state = flow.init(jax.random.key(0), jnp.full((2, 4, 4, 1), 0.5), image)
+    >>> u, log_q = flow.sample_and_log_prob(jax.random.key(1), params, state, 2, image)
+    >>> u.shape, log_q.shape
+    ((2, 4, 4, 1), (2,))
+    """
+
+    depth: int = 4
+    """Steps."""
+    features: int = 64
+    """Maps of the networks."""
+
+    def __post_init__(self):
+        expect_at_least(self, 1, "depth", "features")
+
+    def build(self, event_shape, *, axis_name=None, network_dtype=None, scan=None):
+        expect_image(self, event_shape, 2, "Pad or crop the images.")
+        network = conditioner(ConvolutionNet(self.features), dtype=network_dtype)
+        step = Chain((LULinear(), Coupling(ChannelMask(passes="first"), Affine(SigmoidBound()), network)))
+        # Sampling, which is what training does, runs what is inverted here in its own direction.
+        return Flow(Chain((Logit(alpha=0.0), Squeeze(), Inverse(Repeat(step, self.depth, scan)))))

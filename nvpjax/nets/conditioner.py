@@ -64,7 +64,19 @@ class Network(abc.ABC):
 
 
 def with_context(x: jax.Array, context: jax.Array) -> jax.Array:
-    """x with the context beside its last axis, a context of vectors at every position."""
+    """x with the context beside its last axis: vectors at every position, an image in blocks that x's positions have.
+
+    Errors: ValueError for an image whose height and width are not as many times those of x.
+    """
+    if context.ndim == x.ndim == 4 and context.shape[1:3] != x.shape[1:3]:
+        times = context.shape[1] // x.shape[1]
+        if times < 1 or context.shape[1:3] != (times * x.shape[1], times * x.shape[2]):
+            raise ValueError(
+                f"expected a context image as high and wide as x {x.shape}, or a whole number of times so, got "
+                f"{context.shape}"
+            )
+        blocks = context.reshape(len(context), x.shape[1], times, x.shape[2], times, -1)
+        context = blocks.swapaxes(2, 3).reshape(*x.shape[:3], -1)
     if context.ndim == 2:
         context = context.reshape(len(context), *[1] * (x.ndim - 2), context.shape[-1])
         context = jnp.broadcast_to(context, (*x.shape[:-1], context.shape[-1]))

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from flax import linen
 
-from nvpjax.nets.conditioner import Network
+from nvpjax.nets.conditioner import Network, with_context
 from nvpjax.nets.convolve import Conv
 from nvpjax.values import expect_at_least
 
@@ -19,8 +19,9 @@ class ConvolutionNet(Network):
 
         output = conv3x3(relu(conv1x1(relu(conv3x3(x)))))
 
-    Shapes: x ``(batch, height, width, channels)``; context None or ``(batch, features)``, added after the first
-    convolution; output ``(batch, height, width, outputs)``.
+    Shapes: x ``(batch, height, width, channels)``; context None, ``(batch, features)``, added after the first
+    convolution, or an image as high and wide as x or a whole number of times so, which goes in beside it; output
+    ``(batch, height, width, outputs)``.
 
     Reference: Kingma, Dhariwal, *Glow*, 2018, sec. 3.3 and app. A. (The authors' program has an actnorm after the first
     two convolutions, and a learned gain after the last; neither is here.)
@@ -39,6 +40,8 @@ class ConvolutionNet(Network):
         expect_at_least(self, 1, "features")
 
     def __call__(self, x: jax.Array, context: Any = None, *, outputs: int, train: bool = False) -> jax.Array:
+        if context is not None and context.ndim == 4:
+            x, context = with_context(x, context), None
         h = Conv(self.features, 3)(x)
         if context is not None:
             h = h + linen.Dense(self.features, name="context")(context)[:, None, None, :]

@@ -25,8 +25,8 @@ class GatedNet(Network):
         gate([a, b]) = a·sigmoid(b),     elu'(h) = elu([h, −h])
 
     It measures nothing, so it serves where a flow is sampled from while it is trained. Shapes: x
-    ``(batch, height, width, channels)``; context None, an image of the same height and width, or a vector
-    ``(batch, features)``, which every position sees; output ``(batch, height, width, outputs)``.
+    ``(batch, height, width, channels)``; context None, an image as high and wide or a whole number of times so, or a
+    vector ``(batch, features)``, which every position sees; output ``(batch, height, width, outputs)``.
 
     Args: ``heads`` of the self-attention, which must divide ``features``; 0 leaves it out. Errors: ValueError where
     they do not.

@@ -1,0 +1,30 @@
+"""Families of flows that ``experiments.search`` compares in equal time, at a size that two CPU cores train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from nvpjax.models import FlowPlusPlus, Glow, Model, RealNVP
+
+
+@dataclass(frozen=True)
+class Family:
+    """A model, and what it is trained with."""
+
+    model: Model
+    milliseconds: float
+    """Of a step, on two cores with little other load (JAX 0.12, networks in bfloat16)."""
+    batch_size: int = 32
+    learned_noise: bool = False
+    average_decay: float = 0.0
+    learning_rates: tuple[float, ...] = (1e-3, 3e-3, 3e-4)
+
+
+GLOW = Glow(levels=3, depth=8, features=128)
+FAMILIES = {
+    "glow": Family(GLOW, 188, batch_size=64),
+    "real_nvp": Family(RealNVP(scales=2, features=32, blocks=2), 400),
+    "mixtures": Family(replace(GLOW, components=4), 350),
+    "flow_plus_plus": Family(FlowPlusPlus((2, 2, 2), features=64, blocks=2, components=4, heads=0), 630),
+}
+"""By name; ``real_nvp`` is the published one scaled down, and nothing else."""
