@@ -1,8 +1,11 @@
 """What a config costs: one train step, one evaluation batch and some samples on random data, timed and counted.
 
 Usage: python -m experiments.cost CONFIG [--batch-size 64] [--samples 64]
+       python -m experiments.cost CONFIG --count
 
-Nothing is read and nothing is written: this tells, before a data set is prepared, whether a model fits a machine.
+No data are read: this tells, before a data set is prepared, whether a model fits a machine. With --count nothing is run
+either: parameters and operations of a train step are counted, and kept under experiments/results/cost for
+``make ledger``.
 """
 
 from __future__ import annotations
@@ -20,9 +23,12 @@ import tyro
 
 from experiments import command_line
 from experiments.bench.batches import random_batch
+from experiments.bench.programs import operations
+from experiments.config import Config
 from experiments.configs import all_configs
 from experiments.errors import UserError
-from experiments.runs.build import build_objective, build_train_state, build_train_step
+from experiments.runs.build import build_objective, build_train_state, build_train_step, train_state_like
+from experiments.runs.records import COST, write_record
 from experiments.runs.trained import density_of
 from experiments.sample import draws_of, make_sampler
 from nvpjax.training import make_eval_step
@@ -38,6 +44,8 @@ class Arguments:
     """Samples drawn."""
     steps: int = 2
     """Times each program is run after the first, to be timed; the median counts."""
+    count: bool = False
+    """Run nothing; count what a train step of the config takes, and keep it for the table of what was not run."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -45,6 +53,8 @@ def main(arguments: Sequence[str]) -> None:
         lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.cost", description=__doc__)
     )
     config = all_configs()[options.config][1]
+    if options.count:
+        return _count(config)
     batch_size = config.training.batch_size if options.batch_size is None else options.batch_size
     if min(batch_size, options.samples, options.steps) < 1:
         got = f"{batch_size}, {options.samples} and {options.steps}"
@@ -66,6 +76,24 @@ def main(arguments: Sequence[str]) -> None:
     print(f"{config.name}: one train step, one evaluation batch and {number} samples done; samples {finite}")
 
 
+def _count(config: Config) -> None:
+    batch_size = config.training.batch_size
+    params = train_state_like(config).params
+    counted = {
+        "config": config.name,
+        "parameters": sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)),
+        "batch_size": batch_size,
+        "operations": operations(config),
+        "jax": jax.__version__,
+    }
+    path = COST / f"{config.name}.json"
+    write_record(counted, path)
+    print(
+        f"{config.name}: {counted['parameters']:,} parameters, {counted['operations'] / 1e9:,.3g} GFLOP a train step "
+        f"of {batch_size} examples; written to {path}"
+    )
+
+
 def _cost(name: str, examples: int, steps: int, function: Callable, *arguments):
     """Compile, run and print; give the result of the last run."""
     begin = time.monotonic()
@@ -78,12 +106,12 @@ def _cost(name: str, examples: int, steps: int, function: Callable, *arguments):
         result = jax.block_until_ready(compiled(*arguments))
         seconds.append(time.monotonic() - begin)
     median = statistics.median(seconds)
-    operations = compiled.cost_analysis().get("flops", math.nan)
+    done = compiled.cost_analysis().get("flops", math.nan)
     memory = compiled.memory_analysis()
     kept, temporary = (bytes_ / 2**20 for bytes_ in (memory.argument_size_in_bytes, memory.temp_size_in_bytes))
     print(
-        f"{name}: {median:.2f} s ({examples / median:.1f} examples/s), {operations / 1e9:.1f} GFLOP "
-        f"({operations / examples / 1e9:.3g} an example, {operations / median / 1e9:.0f} GFLOP/s), "
+        f"{name}: {median:.2f} s ({examples / median:.1f} examples/s), {done / 1e9:.1f} GFLOP "
+        f"({done / examples / 1e9:.3g} an example, {done / median / 1e9:.0f} GFLOP/s), "
         f"arguments {kept:.1f} MiB, temporary {temporary:.1f} MiB, compiled in {compilation:.0f} s",
         flush=True,
     )

@@ -1,10 +1,11 @@
-"""Print the tables of results: bits/dim, published beside measured, for the README; accelerators' speed for docs/.
+"""Print the tables of results: what was run, published beside measured, for the README; what was not, for docs/.
 
 Usage: python -m experiments.ledger  (or: make ledger)
 
 Every measured number has its record under experiments/results, made by
 ``python -m experiments.evaluate RUN_DIR --ledger``, those of speed under experiments/results/speed by
-``python -m experiments.bench.accelerator``.
+``python -m experiments.bench.accelerator``, those of what a config would take under experiments/results/cost by
+``python -m experiments.cost CONFIG --count``.
 """
 
 from __future__ import annotations
@@ -22,10 +23,15 @@ from experiments.data import Data
 from experiments.errors import UserError
 from experiments.runs.config_file import to_json
 from experiments.runs.directory import FREE_TO_CHANGE, flattened
-from experiments.runs.records import SPEED, read_records
+from experiments.runs.records import COST, SPEED, read_records
 
 README = Path(__file__).parent.parent / "README.md"
 PERFORMANCE = README.parent / "docs" / "performance.md"
+EXPERIMENTS = README.parent / "docs" / "experiments.md"
+ACCELERATOR = SPEED / "cifar10_64_NVIDIA_H200.json"
+"""At whose rate, in the published model's step, hours are reckoned."""
+CPU_RATE = 1.1e11
+"""Operations/s of that step on two CPU cores in float32 (docs/experiments.md)."""
 BEGIN, END = "<!-- ledger: made by make ledger -->\n", "<!-- end of ledger -->\n"
 HEAD = (
     "| config | data set | α | published | measured: bits/dim, nats for tables | draws: importance-weighted | "
@@ -48,7 +54,7 @@ class Arguments:
 
 
 def table() -> str:
-    """One row a record; one row that says "not run" for each config without one."""
+    """One row a record."""
     records = [(path, record) for path, record in read_records() if record["split"] == "test"]
     rows = []
     for name, (_, config) in sorted(all_configs().items()):
@@ -59,11 +65,33 @@ def table() -> str:
             if there != dataset:  # as of the two ImageNets: no row stands beside the wrong one
                 raise UserError(f"{path} is of {there}, config {name} reads {dataset}: move it")
             rows.append(_row(published, path, record, config.data))
-        if not own:
-            rows.append(
-                f"| {name} | {config.data.dataset} | {_alpha(to_json(config))} | {published} | not run | | | |\n"
-            )
     return HEAD + "".join(rows)
+
+
+def waiting_table() -> str:
+    """One row for each config without a record: what a run of it takes."""
+    run = {record["config"]["name"] for _, record in read_records() if record["split"] == "test"}
+    accelerator = json.loads(ACCELERATOR.read_text())
+    step = accelerator["measured"]["TensorFloat-32"]["step_seconds"]
+    rates = {f"{accelerator['device']}, TF32": accelerator["operations"] / step, "two CPU cores": CPU_RATE}
+    head = ["config", "data set", "published", "parameters", "GFLOP an example", "steps"]
+    head += [f"hours on {machine}" for machine in rates]
+    lines = [f"| {' | '.join(head)} |\n", "|---" * len(head) + "|\n"]
+    for name, (_, config) in sorted(all_configs().items()):
+        if name not in run:
+            counted = json.loads((COST / f"{name}.json").read_text())
+            operations, steps = counted["operations"], config.training.steps
+            cells = [name, config.data.dataset, f"{config.published:.2f}" if config.published else "none"]
+            cells += [f"{counted['parameters']:,}", f"{operations / counted['batch_size'] / 1e9:.3g}", f"{steps:,}"]
+            cells += [_rounded(operations * steps / rate / 3600) for rate in rates.values()]
+            lines.append(f"| {' | '.join(cells)} |\n")
+    return "".join(lines)
+
+
+def _rounded(hours: float) -> str:
+    if hours < 0.01:
+        return "below 0.01"
+    return f"{hours:.2g}" if hours < 10 else f"{hours:.0f}"
 
 
 def _row(published: str, path: Path, record: dict, data: Data) -> str:
@@ -152,14 +180,14 @@ def main(arguments: Sequence[str]) -> None:
     options = command_line.parse(
         lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.ledger", description=__doc__)
     )
-    made = table()
-    for path, text in {README: made, PERFORMANCE: speed_table()}.items():
+    made, waiting = table(), waiting_table()
+    for path, text in {README: made, PERFORMANCE: speed_table(), EXPERIMENTS: waiting}.items():
         print(text)
         old = BEGIN + between_marks(path) + END
         if not options.print_only:
             path.write_text(path.read_text().replace(old, BEGIN + text + END))
-    where = "printed only" if options.print_only else f"written to {README.name} and {PERFORMANCE.name}"
-    print(f"{made.count('[record]')} runs with a record, {made.count('not run')} configs not run; {where}")
+    where = "printed only" if options.print_only else f"written to {README.name} and docs/"
+    print(f"{made.count('[record]')} runs with a record, {waiting.count(chr(10)) - 2} configs not run; {where}")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 import importlib
 import json
+import math
 import re
 from pathlib import Path
 
+import jax
 import pytest
 
 from experiments import ledger
@@ -12,6 +14,7 @@ from experiments.bench import accelerator
 from experiments.configs import all_configs
 from experiments.errors import UserError
 from experiments.runs import records
+from experiments.runs.build import train_state_like
 from experiments.runs.config_file import to_json
 from experiments.runs.directory import flattened
 from experiments.runs.provenance import command
@@ -23,15 +26,36 @@ ROOT = Path(__file__).parent.parent
 def test_files_hold_the_tables_that_make_ledger_prints():
     assert ledger.between_marks(ledger.README) == ledger.table(), "run make ledger"
     assert ledger.between_marks(ledger.PERFORMANCE) == ledger.speed_table(), "run make ledger"
+    assert ledger.between_marks(ledger.EXPERIMENTS) == ledger.waiting_table(), "run make ledger"
 
 
-def test_every_row_has_its_record_or_says_that_nothing_was_run():
+def names_in(table):
+    return {row.split("|")[1].split()[0] for row in table.splitlines()[2:]}
+
+
+def test_every_config_has_a_row_among_what_was_run_or_what_was_not():
+    run, waiting = names_in(ledger.table()), names_in(ledger.waiting_table())
+    assert run | waiting == set(all_configs()) and not run & waiting
+
+
+def test_what_a_config_takes_was_counted_for_what_it_is_today():
+    for name in names_in(ledger.waiting_table()):
+        config, counted = all_configs()[name][1], json.loads((records.COST / f"{name}.json").read_text())
+        params = train_state_like(config).params
+        number = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+        assert (counted["parameters"], counted["batch_size"]) == (number, config.training.batch_size), name
+
+
+def test_hours_are_of_the_operations_at_the_rate_that_the_record_has():
+    (row,) = [row for row in ledger.waiting_table().splitlines() if row.startswith("| cifar10 |")]
+    cells = [cell.strip() for cell in row.split("|")]
+    assert cells[3:5] == ["3.49", "19,609,545"]
+    assert float(cells[7]) == pytest.approx(100_000 * 0.0804 / 3600, rel=0.03)  # by the record, 80.4 ms a step
+
+
+def test_every_row_has_its_record():
     rows = ledger.between_marks(ledger.README).splitlines()[2:]
-    assert {row.split("|")[1].split()[0] for row in rows} == set(all_configs())
     for row in rows:
-        if "not run" in row:
-            assert "[record]" not in row and "±" not in row
-            continue
         path = ROOT / re.search(r"\[record\]\((.*)\)", row).group(1)
         record = json.loads(path.read_text())
         result = record["result"]

@@ -21,6 +21,8 @@ RESULTS = Path(__file__).parent.parent / "results"
 """The ledger: the records that the README's table is made from."""
 SPEED = RESULTS / "speed"
 """Records of accelerators, for docs/performance.md."""
+COST = RESULTS / "cost"
+"""What a train step of a config takes, counted, for the table of docs/experiments.md."""
 
 FIELDS = ("config", "split", "step", "result", "parameters", "data_set", "training", "evaluation")
 
