@@ -115,7 +115,7 @@ def _differences(config: dict) -> str:
     today, there = comparable(to_json(all_configs()[config["name"]][1]), config)
     free = {name.split(".")[-1] for name in FREE_TO_CHANGE} - {"steps"}
     options = [
-        f"--{key.split('.')[-1].replace('_', '-')} {there[key]}"
+        f"--{key.removesuffix('.kind').split('.')[-1].replace('_', '-')} {there[key]}"  # --model and --noise name kinds
         for key in sorted(there.keys() & today.keys())
         if key.split(".")[-1] not in free and there[key] != today[key]
     ]

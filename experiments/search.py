@@ -11,6 +11,7 @@ milliseconds that a step took on two cores alone (JAX 0.12, networks in bfloat16
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,7 +60,7 @@ def config_of(family: Family, learning_rate: float, minutes: float, data_dir: Pa
         learning_rate=learning_rate,
         final_learning_rate=learning_rate / 100,
         warmup_steps=min(200, steps // 10),
-        eval_every=max(1, steps // 4),
+        eval_every=math.ceil(steps / 4),
         average_decay=family.average_decay,
     )
     return replace(config, data=data, model=family.model, training=training, published=None, published_by="")

@@ -13,6 +13,7 @@ and the others.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -93,7 +94,7 @@ def fitted(config: Config, minutes: float) -> Config:
         f"{config.name}: {1000 * np.median(seconds[1:]):.0f} ms a step, {steps} steps in {minutes:g} minutes",
         flush=True,
     )
-    warmup, every = min(config.training.warmup_steps, steps // 10), max(1, steps // 4)
+    warmup, every = min(config.training.warmup_steps, steps // 10), math.ceil(steps / 4)
     return replace(config, training=replace(config.training, steps=steps, warmup_steps=warmup, eval_every=every))
 
 

@@ -22,6 +22,7 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 from experiments import train  # noqa: E402
+from experiments.data.noise import Uniform  # noqa: E402
 from tests.runs import config_of  # noqa: E402
 
 jax.config.update("jax_platforms", "cpu")
@@ -46,7 +47,7 @@ def config(data_dir):
     """Of a small run: digits, four couplings, six steps, evaluated after every second."""
     return config_of(
         "digits",
-        data={"data_dir": data_dir},
+        data={"data_dir": data_dir, "noise": Uniform()},
         model={"scales": 1, "features": 2, "blocks": 0},
         training={"batch_size": 8, "steps": 6, "eval_every": 2, "measure_batches": 2},
     )

@@ -29,8 +29,10 @@ from experiments import (
     manifold,
     reconstruct,
     sample,
+    search,
     toy2d,
     train,
+    within,
 )
 from experiments.configs import all_configs
 from experiments.runs.config_file import to_json
@@ -566,6 +568,13 @@ COMMANDS = {
     "unknown density": ((toy2d, "bananas"), {}, ["bananas", "banana"]),
     "toy of no layers": ((toy2d, "banana", "--layers", "0"), {}, ["--layers"]),
     "cost of no images": ((cost, "digits", "--batch-size", "0"), {}, ["--batch-size"]),
+    "a family that is none": ((search, "runs", "--only", "glowing"), {}, ["--only glowing", "glow, real_nvp"]),
+    "minutes for another number of configs": (
+        (within, "out", "--configs", "digits", "mnist"),
+        {},
+        ["as many --minutes"],
+    ),
+    "nothing to unpack": ((within, "out", "--unpack", "digits"), {}, ["holds no packed run"]),
     "cost of an unknown config": ((cost, "digit"), {}, ["digit", "digits"]),
     "ledger of arguments": ((ledger, "--all"), {}, ["--all"]),
 }

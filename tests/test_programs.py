@@ -30,6 +30,8 @@ ROOT = Path(__file__).parent.parent
 STEPS = 60
 SMALL = [
     "digits",
+    "--noise",
+    "uniform",
     "--scales",
     "1",
     "--features",

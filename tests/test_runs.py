@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from experiments import evaluate, sample, train
-from experiments.data.noise import Gaussian
+from experiments.data.noise import Gaussian, Uniform
 from experiments.errors import UserError
 from experiments.runs import validation
 from experiments.runs.build import build_objective, train_state_like
@@ -59,7 +59,11 @@ TRAINING = {"steps": STEPS, "eval_every": 3, "batch_size": 64, "measure_batches"
 
 def small(name, data_dir, **parts):
     """The small model on digits, or on a table where it is one of vectors."""
-    config = config_of("digits", data={"data_dir": data_dir}) if name in OF_IMAGES else config_of("breast_cancer")
+    config = (
+        config_of("digits", data={"data_dir": data_dir, "noise": Uniform()})
+        if name in OF_IMAGES
+        else config_of("breast_cancer")
+    )
     config = dataclasses.replace(config, model=SMALL[name])
     return changed(config, training={**TRAINING, **parts.pop("training", {})}, **parts)
 

@@ -9,6 +9,7 @@ import pytest
 
 from experiments import evaluate, search, within
 from experiments.configs.families import FAMILIES, Family
+from experiments.data.noise import Uniform
 from experiments.errors import UserError
 from experiments.runs.trained import restore_run
 from nvpjax.models import NICE
@@ -22,7 +23,9 @@ pytestmark = pytest.mark.xdist_group("within")
 def packed(tmp_path_factory, data_dir):
     """A folder that holds a packed run, with averages of the parameters."""
     out = tmp_path_factory.mktemp("within")
-    small = changed(config_of("digits"), training={"average_decay": 0.5, "measure_batches": 1})
+    small = changed(
+        config_of("digits", data={"noise": Uniform()}), training={"average_decay": 0.5, "measure_batches": 1}
+    )
     small = dataclasses.replace(small, model=NICE(2, (4,)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(within, "all_configs", lambda: {"digits": ("", small)})
@@ -81,7 +84,7 @@ def test_configs_and_minutes_that_do_not_fit_are_refused(options, tmp_path):
 @pytest.fixture
 def families(monkeypatch, data_dir):
     """Two families of seconds, on digits."""
-    of_digits = config_of("digits", data={"data_dir": data_dir}, training={"measure_batches": 1})
+    of_digits = config_of("digits", data={"data_dir": data_dir, "noise": Uniform()}, training={"measure_batches": 1})
     nice = Family(NICE(2, (4,)), milliseconds=100, learning_rates=(1e-3, 3e-3))
     wide = Family(NICE(2, (8,)), milliseconds=200, learning_rates=(1e-3,), average_decay=0.9)
     monkeypatch.setattr(search, "all_configs", lambda: {"cifar10": ("", of_digits)})

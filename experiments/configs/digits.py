@@ -5,6 +5,7 @@ Command: python -m experiments.train digits  (or: make train)
 
 from experiments.config import Config, Training
 from experiments.data import ImageData
+from experiments.data.noise import LearnedAffine
 from nvpjax import RealNVP
 
 CONFIG = Config(
@@ -16,6 +17,7 @@ CONFIG = Config(
         classes=10,
         validation_percent=10,
         shifts=1,
+        noise=LearnedAffine(noise_depth=4, noise_features=16),
     ),
     model=RealNVP(
         alpha=0.01,

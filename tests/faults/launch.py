@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 SMALL = [
-    *("digits", "--scales", "1", "--features", "2", "--blocks", "0", "--batch-size", "16"),
+    *("digits", "--noise", "uniform", "--scales", "1", "--features", "2", "--blocks", "0", "--batch-size", "16"),
     *("--measure-batches", "2", "--eval-every", "10", "--log-every", "5"),
 ]
 LIMIT = 3600.0
