@@ -127,7 +127,7 @@ def unpacked(folder: Path, run_dir: Path) -> str:
         about = json.loads((folder / "run.json").read_text())
         arrays: dict[str, np.ndarray] = {}
         for path in sorted(folder.glob("parameters_*.npz")):
-            with np.load(path, allow_pickle=False) as held:
+            with np.load(path) as held:
                 arrays |= dict(held)
         score = json.loads((folder / "record.json").read_text())["result"]
     except (OSError, ValueError, KeyError) as error:
