@@ -41,8 +41,9 @@ def numbers(*shape, seed=0):
 def equal(tree, other):
     assert jax.tree.structure(tree) == jax.tree.structure(other)
 
-    def close(a, b):  # of sums that nearly cancel, the rounding is that of their terms
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * max(1, np.max(np.abs(b), initial=0)))
+    def close(a, b):  # of sums that nearly cancel, the rounding is that of their terms, which are as large as others
+        rounding = 16 * np.finfo(np.float32).eps * np.max(np.abs(b), initial=0)
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=max(1e-5, rounding))
 
     jax.tree.map(close, tree, other)
 
