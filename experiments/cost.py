@@ -27,7 +27,7 @@ from experiments.bench.programs import operations
 from experiments.config import Config
 from experiments.configs import all_configs
 from experiments.errors import UserError
-from experiments.runs.build import build_objective, build_train_state, build_train_step, train_state_like
+from experiments.runs.build import build_objective, build_train_state, build_train_step, number_of_parameters
 from experiments.runs.records import COST, write_record
 from experiments.runs.trained import density_of
 from experiments.sample import draws_of, make_sampler
@@ -78,10 +78,9 @@ def main(arguments: Sequence[str]) -> None:
 
 def _count(config: Config) -> None:
     batch_size = config.training.batch_size
-    params = train_state_like(config).params
     counted = {
         "config": config.name,
-        "parameters": sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)),
+        "parameters": number_of_parameters(config),
         "batch_size": batch_size,
         "operations": operations(config),
         "jax": jax.__version__,

@@ -23,7 +23,6 @@ from experiments.bench.programs import operations
 from experiments.config import Config, Training, with_data_dir
 from experiments.configs import all_configs
 from experiments.configs.families import FAMILIES, Family
-from experiments.data.noise import LearnedAffine
 from experiments.errors import UserError
 from experiments.pictures.grids import save_picture
 from experiments.pictures.plots import figure
@@ -52,7 +51,6 @@ class Arguments:
 def config_of(family: Family, learning_rate: float, minutes: float, data_dir: Path | None) -> Config:
     config = with_data_dir(all_configs()["cifar10"][1], data_dir)
     steps = max(1, round(60_000 * minutes / family.milliseconds))
-    data = replace(config.data, noise=LearnedAffine()) if family.learned_noise else config.data
     training = Training(
         batch_size=family.batch_size,
         steps=steps,
@@ -63,6 +61,7 @@ def config_of(family: Family, learning_rate: float, minutes: float, data_dir: Pa
         eval_every=math.ceil(steps / 4),
         average_decay=family.average_decay,
     )
+    data = replace(config.data, noise=family.noise)
     return replace(config, data=data, model=family.model, training=training, published=None, published_by="")
 
 
@@ -125,7 +124,7 @@ def main(arguments: Sequence[str]) -> None:
                 continue
             rate = family.learning_rates[turn]
             config = config_of(family, rate, options.minutes, options.data_dir)
-            run_dir = options.runs_dir / f"{name}_{rate:g}"
+            run_dir = options.runs_dir / f"{name}_{rate:g}_{options.minutes:g}_minutes"  # other minutes: another cosine
             through = run_dir.exists() and any(
                 line["split"] == "validation" and line["step"] == config.training.steps
                 for line in read_metrics(run_dir)

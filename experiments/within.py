@@ -33,7 +33,7 @@ from experiments.errors import UserError
 from experiments.evaluate import main as evaluate
 from experiments.runs.build import build_train_state, build_train_step, train_state_like
 from experiments.runs.checkpoints import Checkpoints
-from experiments.runs.config_file import from_json, to_json
+from experiments.runs.config_file import from_json, read_config, to_json
 from experiments.runs.directory import open_run_directory
 from experiments.runs.files import write_atomically
 from experiments.runs.opening import position
@@ -161,8 +161,11 @@ def main(arguments: Sequence[str]) -> None:
         print(unpacked(options.out / options.unpack, options.run_dir or Path("runs") / f"{options.unpack}_unpacked"))
         return
     for name, minutes in zip(options.configs, options.minutes, strict=True):
-        config = fitted(with_data_dir(all_configs()[name][1], options.data_dir), minutes)
         run_dir = options.out / "runs" / name
+        begun = (run_dir / "config.json").exists()  # and was interrupted: it goes on to the steps that it was given
+        config = read_config(run_dir) if begun else all_configs()[name][1]
+        config = with_data_dir(config, options.data_dir)
+        config = config if begun else fitted(config, minutes)
         train(config, run_dir, test=False)
         evaluate([str(run_dir), "--draws", str(options.draws)])
         sample([str(run_dir)])

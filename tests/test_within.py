@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import jax
 import numpy as np
@@ -46,7 +47,17 @@ def test_what_is_packed_is_small_and_all_that_the_run_came_to(packed):
     } <= files
     steps = json.loads((packed / "digits" / "run.json").read_text())["config"]["training"]["steps"]
     validations = (packed / "digits" / "metrics.jsonl").read_text().count('"validation"')
-    assert validations in (4, 5) or steps < 4
+    assert validations == math.ceil(steps / math.ceil(steps / 4))
+
+
+def test_a_run_that_was_interrupted_keeps_the_steps_that_it_was_given(packed, data_dir, monkeypatch, capsys):
+    def never(*_):
+        raise AssertionError("timed again")
+
+    monkeypatch.setattr(within, "fitted", never)
+    options = ["--configs", "digits", "--minutes", "9", "--data-dir", str(data_dir), "--draws", "1"]
+    within.main([str(packed), *options, "--part", "0.001"])
+    assert "nothing left to train" in capsys.readouterr().out
 
 
 def test_what_is_unpacked_is_what_was_evaluated(packed, tmp_path):

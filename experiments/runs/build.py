@@ -129,6 +129,10 @@ def train_state_like(config: Config) -> TrainState:
     return jax.eval_shape(_init(config, None), jax.random.key(0), config.data.blank_batch(2))
 
 
+def number_of_parameters(config: Config) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(train_state_like(config).params))
+
+
 def _init(config: Config, axis_name: str | None) -> Callable:
     objective, optimizer = build_objective(config, axis_name), build_optimizer(config)
     averages = config.training.average_decay > 0

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from pathlib import Path
-
-import jax
 
 from experiments.config import Config
 from experiments.errors import UserError
-from experiments.runs.build import train_state_like
+from experiments.runs.build import number_of_parameters
 from experiments.runs.config_file import to_json
 from experiments.runs.files import write_atomically
 from experiments.runs.metrics import training_seconds
@@ -30,14 +27,13 @@ FIELDS = ("config", "split", "step", "result", "parameters", "data_set", "traini
 def make_record(config: Config, run_dir: Path, split: str, step: int, result: dict) -> dict:
     """Put an evaluation together with how the run was trained, on what data, and where it was evaluated."""
     version, fingerprint = config.data.version()
-    parameters = jax.tree.leaves(train_state_like(config).params)
     values = to_json(config)
     return {
         "config": {**values, "data": {**values["data"], "data_dir": None}},  # a path of somebody's machine says nothing
         "split": split,
         "step": step,
         "result": result,
-        "parameters": sum(math.prod(leaf.shape) for leaf in parameters),
+        "parameters": number_of_parameters(config),
         "data_set": {
             "name": config.data.dataset,
             "version": version,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from experiments.data.noise import Noise, Uniform
 from nvpjax.models import FlowPlusPlus, Glow, Model, RealNVP
 
 
@@ -15,7 +16,7 @@ class Family:
     milliseconds: float
     """Of a step, on two cores with little other load (JAX 0.12, networks in bfloat16)."""
     batch_size: int = 32
-    learned_noise: bool = False
+    noise: Noise = Uniform()
     average_decay: float = 0.0
     learning_rates: tuple[float, ...] = (1e-3, 3e-3, 3e-4)
 
