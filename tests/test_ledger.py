@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import ledger
+from experiments import cost, ledger
 from experiments.bench import accelerator
 from experiments.configs import all_configs
 from experiments.errors import UserError
@@ -41,6 +41,15 @@ def test_what_a_config_takes_was_counted_for_what_it_is_today():
         config, counted = all_configs()[name][1], json.loads((records.COST / f"{name}.json").read_text())
         there = number_of_parameters(config), config.training.batch_size
         assert (counted["parameters"], counted["batch_size"]) == there, name
+
+
+def test_what_is_counted_becomes_a_record(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(cost, "COST", tmp_path)
+    cost.main(["breast_cancer", "--count"])
+    there, here = (json.loads((folder / "breast_cancer.json").read_text()) for folder in (records.COST, tmp_path))
+    assert "57,080 parameters" in capsys.readouterr().out
+    assert {**here, "jax": "", "operations": 0} == {**there, "jax": "", "operations": 0}
+    assert here["operations"] == pytest.approx(there["operations"], rel=0.05)  # versions of jax count otherwise
 
 
 def test_hours_are_of_the_operations_at_the_rate_that_the_record_has():
