@@ -11,11 +11,11 @@ from nvpjax.nets.convolve import convolve
 SHAPES = [((2, 5, 4, 3), (3, 3, 3, 2)), ((3, 2, 3, 2), (1, 1, 2, 4)), ((1, 4, 6, 1), (5, 3, 1, 3))]
 
 
-def by_shifts(x, kernel):
+def by_shifts(x, kernel, bias):
     rows, columns = kernel.shape[:2]
     _, height, width, _ = x.shape
     padded = jnp.pad(x, ((0, 0), (rows // 2, rows // 2), (columns // 2, columns // 2), (0, 0)))
-    return sum(
+    return bias + sum(
         padded[:, row : row + height, column : column + width] @ kernel[row, column]
         for row in range(rows)
         for column in range(columns)
@@ -25,14 +25,13 @@ def by_shifts(x, kernel):
 @pytest.mark.parametrize("x_shape, kernel_shape", SHAPES)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_it_and_its_gradients_are_those_of_a_sum_over_shifts(x_shape, kernel_shape, dtype):
-    of_x, of_kernel, of_g = jax.random.split(jax.random.key(0), 3)
+    of_x, of_kernel, of_bias, of_g = jax.random.split(jax.random.key(0), 4)
     # Eighths: what is rounded to bfloat16 is the result alone.
-    x, kernel, g = (
-        jnp.round(8 * jax.random.normal(key, shape)) / 8
-        for key, shape in ((of_x, x_shape), (of_kernel, kernel_shape), (of_g, (*x_shape[:3], kernel_shape[3])))
-    )
-    expected, backward = jax.vjp(by_shifts, x, kernel)
-    result, own_backward = jax.vjp(convolve, x.astype(dtype), kernel.astype(dtype))
+    outputs = kernel_shape[3]
+    shapes = [(of_x, x_shape), (of_kernel, kernel_shape), (of_bias, (outputs,)), (of_g, (*x_shape[:3], outputs))]
+    x, kernel, bias, g = (jnp.round(8 * jax.random.normal(key, shape)) / 8 for key, shape in shapes)
+    expected, backward = jax.vjp(by_shifts, x, kernel, bias)
+    result, own_backward = jax.vjp(convolve, *(a.astype(dtype) for a in (x, kernel, bias)))
     near = {"rtol": 1e-5, "atol": 1e-5} if dtype == "float32" else {"rtol": 2**-8, "atol": 2**-6}
     found = (result, *own_backward(g.astype(dtype)))
     for own, other in zip(found, (expected, *backward(g)), strict=True):
