@@ -8,7 +8,13 @@ import pytest
 from nvpjax.convolves import convolves
 from nvpjax.nets.convolve import convolve
 
-SHAPES = [((2, 5, 4, 3), (3, 3, 3, 2)), ((3, 2, 3, 2), (1, 1, 2, 4)), ((1, 4, 6, 1), (5, 3, 1, 3))]
+SHAPES = {
+    "of many to many": ((2, 5, 4, 3), (3, 3, 3, 2)),
+    "of one row and column": ((3, 2, 3, 2), (1, 1, 2, 4)),
+    "higher than wide": ((1, 4, 6, 1), (5, 3, 1, 3)),
+    "of few to many": ((2, 3, 4, 1), (3, 5, 1, 9)),
+    "of many to few": ((2, 3, 4, 9), (5, 3, 9, 1)),
+}
 
 
 def by_shifts(x, kernel, bias):
@@ -22,7 +28,7 @@ def by_shifts(x, kernel, bias):
     )
 
 
-@pytest.mark.parametrize("x_shape, kernel_shape", SHAPES)
+@pytest.mark.parametrize("x_shape, kernel_shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_it_and_its_gradients_are_those_of_a_sum_over_shifts(x_shape, kernel_shape, dtype):
     of_x, of_kernel, of_bias, of_g = jax.random.split(jax.random.key(0), 4)
