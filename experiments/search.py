@@ -4,8 +4,9 @@ Usage: python -m experiments.search RUNS_DIR --data-dir DIR [--minutes 20] [--on
 
 Of each family the runs of the first learning rate come before those of the second. Runs are kept in RUNS_DIR; those
 that were interrupted go on, those that are through are not repeated. Test images are not looked at: numbers are of the
-validation images, the last 5 % of the training images. What a family of MINUTES is, in steps, follows from the
-milliseconds that a step took on two cores alone (JAX 0.12, networks in bfloat16); the minutes that it took are told.
+validation images, the last 5 % of the training images. What MINUTES are, in steps of a family, follows from the
+milliseconds that one took on two cores without other load (JAX 0.12, networks in bfloat16): two runs side by side, one
+a core, or other work beside them, take longer and come out the same.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Arguments:
     data_dir: Path | None = None
     """Where CIFAR-10 is prepared; as in training by default."""
     minutes: float = 20.0
-    """Of training, each run."""
+    """Of training, each run, on two cores without other load."""
     only: tuple[str, ...] = ()
     """Families to train; all by default. The table has all that were trained."""
     out: Path = RESULTS / "search" / "cifar10.json"
@@ -65,14 +66,14 @@ def config_of(family: Family, learning_rate: float, minutes: float, data_dir: Pa
     return replace(config, data=data, model=family.model, training=training, published=None, published_by="")
 
 
-def result_of(name: str, config: Config, run_dir: Path) -> dict:
-    """The curve of a run that is through."""
+def result_of(name: str, milliseconds: float, config: Config, run_dir: Path) -> dict:
+    """The curve of a run that is through: steps, minutes and bits/dim."""
     lines = [line for line in read_metrics(run_dir) if line["split"] == "validation"]
     return {
         "family": name,
         "config": {**to_json(config), "data": {**to_json(config)["data"], "data_dir": None}},
         "operations_a_step": operations(config),
-        "curve": [[line["step"], line["training_seconds"], line["bits_per_dim"]] for line in lines],
+        "curve": [[line["step"], line["step"] * milliseconds / 60_000, line["bits_per_dim"]] for line in lines],
     }
 
 
@@ -80,9 +81,9 @@ def table(results: list[dict]) -> str:
     rows = "| family | learning rate | steps | minutes | 10¹⁵ operations | bits/dim, validation |\n"
     rows += 6 * "|---" + "|\n"
     for result in sorted(results, key=lambda result: result["curve"][-1][2]):
-        step, seconds, score = result["curve"][-1]
+        step, minutes, score = result["curve"][-1]
         rate, done = result["config"]["training"]["learning_rate"], result["operations_a_step"] * step / 1e15
-        rows += f"| {result['family']} | {rate:g} | {step:,} | {seconds / 60:.0f} | {done:.3g} | {score:.4f} |\n"
+        rows += f"| {result['family']} | {rate:g} | {step:,} | {minutes:.0f} | {done:.3g} | {score:.4f} |\n"
     return rows
 
 
@@ -91,7 +92,7 @@ def draw(results: list[dict], path: Path) -> None:
     page, (by_time, by_work) = figure(1, 2, size=(10, 4), sharey=True)
     families = list(dict.fromkeys(result["family"] for result in results))
     for result in results:
-        steps, seconds, scores = map(list, zip(*result["curve"], strict=True))
+        steps, minutes, scores = map(list, zip(*result["curve"], strict=True))
         best = min(other["curve"][-1][2] for other in results if other["family"] == result["family"])
         is_best = scores[-1] == best
         style = {
@@ -101,10 +102,10 @@ def draw(results: list[dict], path: Path) -> None:
             "marker": "o",
             "markersize": 3,
         }
-        by_time.plot([s / 60 for s in seconds], scores, **style)
+        by_time.plot(minutes, scores, **style)
         by_work.semilogx([step * result["operations_a_step"] for step in steps], scores, **style)
     lowest = min(min(point[2] for point in result["curve"]) for result in results)
-    by_time.set(xlabel="minutes of training", ylabel="bits/dim on validation images", ylim=(lowest - 0.1, lowest + 2))
+    by_time.set(xlabel="minutes on two cores", ylabel="bits/dim, validation", ylim=(lowest - 0.1, lowest + 2))
     by_work.set(xlabel="operations (the compiler's count)")
     by_time.legend(frameon=False)
     save_picture(path, page.savefig)
@@ -133,7 +134,7 @@ def main(arguments: Sequence[str]) -> None:
                 train(config, run_dir, keep=1, test=False)
                 through = True
             if through:
-                results.append(result_of(name, config, run_dir))
+                results.append(result_of(name, family.milliseconds, config, run_dir))
                 options.out.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(options.out, json.dumps({"runs": results, "machine": surroundings()}, indent=1) + "\n")
                 draw(results, options.out.with_suffix(".png"))

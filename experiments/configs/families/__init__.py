@@ -14,7 +14,7 @@ class Family:
 
     model: Model
     milliseconds: float
-    """Of a step, on two cores with little other load (JAX 0.12, networks in bfloat16)."""
+    """Of a step, on two cores without other load (JAX 0.12, networks in bfloat16); all were measured in one run."""
     batch_size: int = 32
     noise: Noise = Uniform()
     average_decay: float = 0.0
@@ -24,8 +24,8 @@ class Family:
 GLOW = Glow(levels=3, depth=8, features=128)
 FAMILIES = {
     "glow": Family(GLOW, 188, batch_size=64),
-    "real_nvp": Family(RealNVP(scales=2, features=32, blocks=2), 400),
-    "mixtures": Family(replace(GLOW, components=4), 350),
-    "flow_plus_plus": Family(FlowPlusPlus((2, 2, 2), features=64, blocks=2, components=4, heads=0), 630),
+    "real_nvp": Family(RealNVP(scales=2, features=32, blocks=2), 325),
+    "mixtures": Family(replace(GLOW, components=4), 298),
+    "flow_plus_plus": Family(FlowPlusPlus((2, 2, 2), features=64, blocks=2, components=4, heads=0), 567),
 }
 """By name; ``real_nvp`` is the published one scaled down, and nothing else."""
