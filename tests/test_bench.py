@@ -40,9 +40,10 @@ def test_each_turn_runs_once_untimed_and_once_timed():
     assert calls == ["a", "a", "b", "b"] * 3 and set(medians) == {"a", "b"} and min(medians.values()) >= 0
 
 
-@pytest.mark.parametrize(
-    "name", ["accelerator", "compilation", "contenders", "depth", "fit", "image", "precision", "real_nvp", "vectors"]
-)
+BENCHES = "accelerator compilation contenders depth fit image normflows_glow precision real_nvp vectors"
+
+
+@pytest.mark.parametrize("name", BENCHES.split())
 def test_benches_can_be_imported_without_the_peers(name):
     __import__(f"experiments.bench.{name}")
 

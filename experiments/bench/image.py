@@ -18,6 +18,7 @@ import tyro
 
 from experiments import command_line
 from experiments.bench.batches import random_batch
+from experiments.bench.normflows_glow import normflows_glow
 from experiments.bench.programs import Program, matrix_product, train_step
 from experiments.bench.timing import medians_in_turns
 from experiments.config import Config
@@ -25,6 +26,7 @@ from experiments.configs import all_configs
 from experiments.runs.build import build_train_state
 from experiments.runs.trained import density_of
 from experiments.sample import make_sampler
+from nvpjax import Glow
 
 
 @dataclass(frozen=True)
@@ -60,22 +62,11 @@ class Arguments(Sizes):
 
 def glow(batch: np.ndarray, levels: int = 2, blocks: int = 8, hidden: int = 320) -> Program:
     """A multi-scale Glow of normflows, by Adam; its sizes are those whose operations come near the Real NVP's."""
-    import normflows
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     x = torch.from_numpy(batch.astype(np.float32) / 256).permute(0, 3, 1, 2).contiguous()
-    _, channels, height, width = x.shape
-    bases, flows, merges = [], [], []
-    for level in range(levels):  # from the coarsest
-        times = 2 ** (levels - level)
-        of_block = channels * 2 * times
-        level_flows = [normflows.flows.GlowBlock(of_block, hidden) for _ in range(blocks)]
-        flows.append([*level_flows, normflows.flows.Squeeze()])
-        of_latents = of_block if level == 0 else of_block // 2
-        bases.append(normflows.distributions.DiagGaussian((of_latents, height // times, width // times)))
-        merges += [normflows.flows.Merge()] if level else []
-    model = normflows.MultiscaleFlow(bases, flows, merges, class_cond=False)
+    model = normflows_glow(batch.shape[1:], Glow(levels=levels, depth=blocks, features=hidden))
     with torch.no_grad():
         model.log_prob(x, None)  # actnorm measures
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
