@@ -15,7 +15,7 @@ from typing import Any
 from experiments.errors import Interrupted, UserError, in_one_line, printable
 from experiments.machine.compilation_cache import use_compilation_cache, use_no_compilation_cache
 from experiments.machine.convolutions import compile_convolutions_fast
-from experiments.machine.heap import keep_what_is_freed
+from experiments.machine.heap import begin_again_with_huge_pages, keep_what_is_freed
 
 PATIENCE = 5.0
 """Seconds that threads have to end, after an error."""
@@ -32,8 +32,11 @@ def run(
 
     A ``UserError``, or a file that cannot be read or written: its line on stderr, exit code 2. SIGINT and SIGTERM: 130
     and 143. Compiled programs are kept for the next start, unless all is to ``compile_anew``. What is for long
-    ``training`` is compiled with more flags: see ``compile_convolutions_fast``.
+    ``training`` is compiled with more flags (``compile_convolutions_fast``), and begins again for the sake of its heap
+    where it was started by a shell (``begin_again_with_huge_pages``).
     """
+    if training and arguments is None:
+        begin_again_with_huge_pages()
     keep_what_is_freed()
     compile_convolutions_fast(training=training)
     use_no_compilation_cache() if compile_anew else use_compilation_cache()
