@@ -18,11 +18,11 @@ class Family:
     batch_size: int = 32
     noise: Noise = Uniform()
     average_decay: float = 0.0
-    learning_rates: tuple[float, ...] = (1e-3, 3e-3, 3e-4)
+    learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
 
 
 GLOW = Glow(levels=3, depth=8, features=128)
-BEST = Family(GLOW, 223, batch_size=64, noise=LearnedAffine(4, 64), average_decay=0.999, learning_rates=(1e-3,))
+BEST = Family(GLOW, 223, batch_size=64, noise=LearnedAffine(4, 64), average_decay=0.999, learning_rates=(3e-3,))
 
 FAMILIES = {
     "glow": Family(GLOW, 188, batch_size=64),
