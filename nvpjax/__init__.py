@@ -40,6 +40,7 @@ from nvpjax.objectives import Likelihood, Objective, PixelLikelihood, ReverseKL,
 from nvpjax.parts import OnAxes, OnLeaf, Reshape
 from nvpjax.repeat import Repeat
 from nvpjax.reversible import Reversible
+from nvpjax.saving import load, save
 
 __version__ = "0.3.2"
 
@@ -89,4 +90,6 @@ __all__ = [
     "UniformDequantization",
     "bits_per_dim",
     "fit",
+    "load",
+    "save",
 ]
