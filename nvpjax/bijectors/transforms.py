@@ -25,7 +25,8 @@ from nvpjax.bijectors.bounds import Bound, TanhBound
 class Transform(Protocol):
     """What a coupling asks of a transform; see the head of this file."""
 
-    parameters_per_element: int
+    @property
+    def parameters_per_element(self) -> int: ...
 
     def init(self, key: jax.Array) -> Any: ...
 
