@@ -6,6 +6,7 @@ And nothing but configs and models names a model: what is run is a value of the 
 import ast
 from pathlib import Path
 
+import nvpjax
 from nvpjax.models import MODELS
 
 ROOT = Path(__file__).parent.parent
@@ -104,3 +105,10 @@ def test_folders_are_those_of_the_design_and_each_says_what_it_is():
 def test_every_model_has_a_row_in_the_tables_of_tests():
     rows = names(ROOT / "tests/zoo.py") | names(ROOT / "tests/test_models.py")
     assert rows >= CLASSES and names(ROOT / "tests/test_runs.py") >= CLASSES
+
+
+def test_one_version_everywhere():
+    version = nvpjax.__version__
+    assert f'\nversion = "{version}"\n' in (ROOT / "pyproject.toml").read_text()
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## {version}\n" in (ROOT / "CHANGELOG.md").read_text()
