@@ -46,7 +46,7 @@ class Chain(Combinator):
         return self.bijectors
 
     def with_parts(self, parts):
-        return Chain(parts)
+        return Chain(tuple(parts))
 
     def split(self, tree):
         return tree

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from nvpjax.bijector import PyTree
 from nvpjax.checked import unchecked
@@ -161,7 +162,7 @@ def _in_steps(dequantization: Dequantization, images: jax.Array, u: jax.Array, l
     if limits.min >= 0 and limits.max < levels:
         return x
     inside = (images >= 0) & (images < levels)
-    if not isinstance(images, jax.core.Tracer):
+    if not isinstance(images, Tracer):
         low, high = np.min(np.asarray(images)), np.max(np.asarray(images))
         if low < 0 or high >= levels:
             raise ValueError(

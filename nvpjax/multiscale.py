@@ -52,7 +52,7 @@ class MultiScale(Combinator):
         return self.scales
 
     def with_parts(self, parts):
-        return MultiScale(parts)
+        return MultiScale(tuple(parts))
 
     def split(self, tree):
         return tree

@@ -117,7 +117,7 @@ class RealNVP(Model):
 
         levels: list[Bijector] = [scale(self.features * 2**level) for level in range(self.scales - 1)]
         levels.append(checkerboard_couplings(4, self.features * 2 ** (self.scales - 1)))
-        return Flow(Chain((Logit(self.alpha), MultiScale(levels))), StandardNormal())
+        return Flow(Chain((Logit(self.alpha), MultiScale(tuple(levels)))), StandardNormal())
 
     def penalty(self, flow, params):
         """Σ g² + Σ c²: of every weight-normalised convolution's magnitudes g, and of the scale c that bounds the

@@ -85,8 +85,8 @@ def with_context(x: jax.Array, context: jax.Array) -> jax.Array:
 
 def _referred(value: Any) -> Any:
     """A function by where it is found: one that jax wraps, as it does those of jax.nn, cannot be copied otherwise."""
-    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", getattr(value, "__name__", None))
-    is_found = callable(value) and name and getattr(sys.modules.get(module), name, None) is value
+    module, name = getattr(value, "__module__", ""), getattr(value, "__qualname__", getattr(value, "__name__", ""))
+    is_found = callable(value) and name and getattr(sys.modules.get(module or ""), name, None) is value
     return _Reference(module, name) if is_found else value
 
 

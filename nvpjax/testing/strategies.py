@@ -72,7 +72,7 @@ def run_at_drawn_points(subject, at, dtypes, cases: int) -> None:
         database=None,
         deadline=None,
         phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
-        suppress_health_check=list(hypothesis.HealthCheck),
+        suppress_health_check=tuple(hypothesis.HealthCheck),
         report_multiple_bugs=False,
         print_blob=False,
     )
