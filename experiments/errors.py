@@ -7,6 +7,10 @@ class UserError(Exception):
     """Something that the user can put right. The text is one line: what was expected, what came, what to do."""
 
 
+class Diverged(UserError):
+    """A training whose losses or gradients ceased to be finite, and stayed so."""
+
+
 class Interrupted(Exception):
     """A signal came; ``number`` is its own. The text is the line for the user."""
 

@@ -3,10 +3,10 @@
 Usage: python -m experiments.search RUNS_DIR --data-dir DIR [--minutes 20] [--only NAME ...] [--out FILE]
 
 Of each family the runs of the first learning rate come before those of the second. Runs are kept in RUNS_DIR; those
-that were interrupted go on, those that are through are not repeated. Test images are not looked at: numbers are of the
-validation images, the last 5 % of the training images. What MINUTES are, in steps of a family, follows from the
-milliseconds that one took on two cores without other load (JAX 0.12, networks in bfloat16): two runs side by side, one
-a core, or other work beside them, take longer and come out the same.
+that were interrupted go on, those that are through, or diverged, are not repeated. Test images are not looked at:
+numbers are of the validation images, the last 5 % of the training images. What MINUTES are, in steps of a family,
+follows from the milliseconds that one took on two cores without other load (JAX 0.12, networks in bfloat16): two runs
+side by side, one a core, or other work beside them, take longer and come out the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from experiments.bench.programs import operations
 from experiments.config import Config, Training, with_data_dir
 from experiments.configs import all_configs
 from experiments.configs.families import FAMILIES, Family
-from experiments.errors import UserError
+from experiments.errors import Diverged, UserError
 from experiments.pictures.grids import save_picture
 from experiments.pictures.plots import figure
 from experiments.runs.config_file import to_json
@@ -33,6 +33,9 @@ from experiments.runs.metrics import read_metrics
 from experiments.runs.provenance import surroundings
 from experiments.runs.records import RESULTS
 from experiments.train import train
+
+DIVERGED = "diverged.txt"
+"""In the directory of a run that did."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,8 @@ def config_of(family: Family, learning_rate: float, minutes: float, data_dir: Pa
 
 
 def result_of(name: str, milliseconds: float, config: Config, run_dir: Path) -> dict:
-    """The curve of a run that is through: steps, minutes and bits/dim."""
-    lines = [line for line in read_metrics(run_dir) if line["split"] == "validation"]
+    """The curve of a run that is through: steps, minutes and bits/dim. One that diverged has none."""
+    lines = [] if _diverged(run_dir) else [line for line in read_metrics(run_dir) if line["split"] == "validation"]
     return {
         "family": name,
         "config": {**to_json(config), "data": {**to_json(config)["data"], "data_dir": None}},
@@ -77,19 +80,53 @@ def result_of(name: str, milliseconds: float, config: Config, run_dir: Path) -> 
     }
 
 
+def _diverged(run_dir: Path) -> bool:
+    return (run_dir / DIVERGED).exists()
+
+
+def _is_through(config: Config, run_dir: Path) -> bool:
+    if not run_dir.exists():
+        return False
+    last = any(
+        line["split"] == "validation" and line["step"] == config.training.steps for line in read_metrics(run_dir)
+    )
+    return last or _diverged(run_dir)
+
+
+def train_to_the_end(config: Config, run_dir: Path) -> None:
+    """Or until it diverges, which is a result too: a file in the run directory holds what was said."""
+    try:
+        train(config, run_dir, keep=1, test=False)
+    except Diverged as error:
+        print(error)
+        write_atomically(run_dir / DIVERGED, f"{error}\n")
+
+
 def table(results: list[dict]) -> str:
     rows = "| family | learning rate | steps | minutes | 10¹⁵ operations | bits/dim, validation |\n"
     rows += 6 * "|---" + "|\n"
-    for result in sorted(results, key=lambda result: result["curve"][-1][2]):
+    for result in _best_first(results):
         step, minutes, score = result["curve"][-1]
-        rate, done = result["config"]["training"]["learning_rate"], result["operations_a_step"] * step / 1e15
+        rate, done = _rate(result), result["operations_a_step"] * step / 1e15
         rows += f"| {result['family']} | {rate:g} | {step:,} | {minutes:.0f} | {done:.3g} | {score:.4f} |\n"
+    for result in results:
+        rows += "" if result["curve"] else f"| {result['family']} | {_rate(result):g} | | | | diverged |\n"
     return rows
+
+
+def _best_first(results: list[dict]) -> list[dict]:
+    """Those that are through."""
+    return sorted((result for result in results if result["curve"]), key=lambda result: result["curve"][-1][2])
+
+
+def _rate(result: dict) -> float:
+    return result["config"]["training"]["learning_rate"]
 
 
 def draw(results: list[dict], path: Path) -> None:
     """Bits/dim against minutes and against operations, a colour a family."""
     page, (by_time, by_work) = figure(1, 2, size=(10, 4), sharey=True)
+    results = _best_first(results)
     families = list(dict.fromkeys(result["family"] for result in results))
     for result in results:
         steps, minutes, scores = map(list, zip(*result["curve"], strict=True))
@@ -126,21 +163,17 @@ def main(arguments: Sequence[str]) -> None:
             rate = family.learning_rates[turn]
             config = config_of(family, rate, options.minutes, options.data_dir)
             run_dir = options.runs_dir / f"{name}_{rate:g}_{options.minutes:g}_minutes"  # other minutes: another cosine
-            through = run_dir.exists() and any(
-                line["split"] == "validation" and line["step"] == config.training.steps
-                for line in read_metrics(run_dir)
-            )
-            if not through and (not options.only or name in options.only):
-                train(config, run_dir, keep=1, test=False)
-                through = True
-            if through:
+            if not _is_through(config, run_dir) and (not options.only or name in options.only):
+                train_to_the_end(config, run_dir)
+            if _is_through(config, run_dir):
                 results.append(result_of(name, family.milliseconds, config, run_dir))
                 options.out.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(options.out, json.dumps({"runs": results, "machine": surroundings()}, indent=1) + "\n")
-                draw(results, options.out.with_suffix(".png"))
-    if not results:
+                if _best_first(results):
+                    draw(results, options.out.with_suffix(".png"))
+    if not _best_first(results):
         raise UserError(f"{options.runs_dir} holds no run that is through, and --only names none")
-    best = min(results, key=lambda result: result["curve"][-1][2])
+    best = _best_first(results)[0]
     print(table(results), end="")
     print(
         f"search: {len(results)} runs; the lowest is {best['family']} with {best['curve'][-1][2]:.4f} bits/dim on "

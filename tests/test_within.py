@@ -11,7 +11,7 @@ import pytest
 from experiments import evaluate, search, within
 from experiments.configs.families import FAMILIES, Family
 from experiments.data.noise import Uniform
-from experiments.errors import UserError
+from experiments.errors import Diverged, UserError
 from experiments.runs.trained import restore_run
 from nvpjax.models import NICE
 from tests.runs import changed, config_of
@@ -120,6 +120,24 @@ def test_families_are_trained_for_equal_time_and_not_twice(families, tmp_path, c
     monkeypatch.setattr(search, "train", None)  # nothing is trained again
     search.main([str(tmp_path / "runs"), "--minutes", "0.01", "--out", str(out)])
     assert json.loads(out.read_text())["runs"] == runs
+
+
+def test_a_run_that_diverges_is_a_row_and_not_repeated(families, tmp_path, capsys, monkeypatch):
+    learns = search.train
+
+    def train(config, run_dir, **options):
+        learns(config, run_dir, **options)
+        if config.training.learning_rate == 3e-3:
+            raise Diverged("training diverged: it said why")
+
+    arguments = [str(tmp_path / "runs"), "--minutes", "0.01", "--out", str(tmp_path / "search.json")]
+    monkeypatch.setattr(search, "train", train)
+    search.main(arguments)
+    assert "| nice | 0.003 | | | | diverged |" in capsys.readouterr().out
+    monkeypatch.setattr(search, "train", None)
+    search.main(arguments)
+    said = capsys.readouterr().out
+    assert "| nice | 0.003 | | | | diverged |" in said and "3 runs; the lowest is" in said
 
 
 def test_unknown_families_are_refused(tmp_path):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from experiments.config import Config
-from experiments.errors import UserError
+from experiments.errors import Diverged, UserError
 from experiments.runs.metrics import MetricsLog
 from nvpjax.parallel import unreplicate
 from nvpjax.places import ERROR
@@ -56,7 +56,7 @@ class Health:
                 "last checkpoint is kept. Go on from there with --memory checkpointed, which needs no inverse"
             )
         if in_a_row > self._limit:
-            raise UserError(
+            raise Diverged(
                 f"training diverged: {in_a_row} steps in a row up to step {step} had a loss or gradients that are not "
                 "finite; the last checkpoint is kept. Look for images that are not finite, or use a lower "
                 "--learning-rate with a new --run-dir"
