@@ -1,6 +1,6 @@
 """Evaluate a run: bits/dim or nats, and round-trip error, on examples that it was not trained on.
 
-Usage: python -m experiments.evaluate RUN_DIR [--split test] [--draws 1] [--json] [--ledger]
+Usage: python -m experiments.evaluate RUN_DIR [--split test] [--draws 1] [--no-averages] [--json] [--ledger]
 
 The record of the evaluation, with all that a reader needs to believe it, is written to RUN_DIR/evaluation_SPLIT.json.
 """
@@ -35,6 +35,8 @@ class Arguments:
     """Lowest score on validation examples, or the last step."""
     batch_size: int | None = None
     """Examples at a time; the training batch size by default. It does not change the result."""
+    averages: bool = True
+    """Evaluate averages of the parameters where the run keeps them, or the parameters of that step themselves."""
     draws: int = 1
     """Draws of noise an image. The mean over draws is a bound; importance weighting comes nearer."""
     data_dir: Path | None = None
@@ -50,6 +52,10 @@ def main(arguments: Sequence[str]) -> None:
         lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.evaluate", description=__doc__)
     )
     config, step, train_state = restore_run(options.run_dir, options.checkpoint)
+    if not options.averages:
+        if options.ledger:
+            raise UserError("--no-averages is for comparison, the ledger for what a run is evaluated by: drop --ledger")
+        train_state = train_state._replace(averages=None)
     config = with_data_dir(config, options.data_dir)
     data = config.data
     batch_size = config.training.batch_size if options.batch_size is None else options.batch_size
@@ -66,7 +72,8 @@ def main(arguments: Sequence[str]) -> None:
         progress=lambda batches: track(batches, f"{options.split} examples", disable=options.json, transient=True),
     )
     record = make_record(config, options.run_dir, options.split, step, result)
-    paths = [options.run_dir / f"evaluation_{options.split}.json"]
+    name = options.split if options.averages else f"{options.split}_without_averages"
+    paths = [options.run_dir / f"evaluation_{name}.json"]
     paths += [RESULTS / ledger_name(record)] if options.ledger else []
     kept = f"record in {paths[-1]}"
     try:

@@ -243,6 +243,13 @@ def test_averages_are_what_is_evaluated_and_sampled(data_dir, tmp_path, capsys):
     other_score, other_x = after(original._replace(averages=averages))
     assert other_score != score and np.any(other_x != x)
 
+    own = evaluated(capsys, run_dir, "--checkpoint", "latest", "--no-averages")["bits_per_dim"]
+    after(original._replace(averages=original.averages._replace(params=original.params, state=original.state)))
+    assert own == evaluated(capsys, run_dir, "--checkpoint", "latest")["bits_per_dim"] != other_score
+    assert (run_dir / "evaluation_test_without_averages.json").exists()
+    with pytest.raises(UserError, match="drop --ledger"):
+        evaluate.main([str(run_dir), "--no-averages", "--ledger"])
+
 
 def test_averages_have_moments_of_their_own(data_dir, tmp_path, monkeypatch):
     config, measured = small("real_nvp", data_dir, training={"steps": 3}), []

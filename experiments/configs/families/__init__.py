@@ -31,9 +31,9 @@ FAMILIES = {
     "flow_plus_plus": Family(FlowPlusPlus((2, 2, 2), features=64, blocks=2, components=4, heads=0), 567),
     "best": BEST,
     "best_uniform_noise": replace(BEST, noise=Uniform(), milliseconds=188),
-    "best_without_average": replace(BEST, average_decay=0.0),
     "best_without_priors": replace(BEST, model=replace(GLOW, learned_prior=False)),
     "best_mixtures": replace(BEST, model=replace(GLOW, components=4), batch_size=32, milliseconds=316),
 }
 """By name; ``real_nvp`` is the published one scaled down, and nothing else. Of what lies beyond the first four, each
-takes one thing from the best, or gives it one."""
+takes one thing from the best, or gives it one; what averages of the parameters bring, the best's own run says (evaluate
+--no-averages)."""
