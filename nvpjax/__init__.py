@@ -37,7 +37,7 @@ from nvpjax.models import (
 )
 from nvpjax.multiscale import MultiScale
 from nvpjax.objectives import Likelihood, Objective, PixelLikelihood, ReverseKL, bits_per_dim
-from nvpjax.parts import OnAxes, OnLeaf, Reshape
+from nvpjax.parts import OnAxes, OnColumns, OnLeaf, Reshape
 from nvpjax.repeat import Repeat
 from nvpjax.reversible import Reversible
 from nvpjax.saving import load, save
@@ -75,6 +75,7 @@ __all__ = [
     "NormalMixture",
     "Objective",
     "OnAxes",
+    "OnColumns",
     "OnLeaf",
     "PixelLikelihood",
     "RealNVP",

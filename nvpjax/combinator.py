@@ -102,18 +102,18 @@ class Combinator(Composite):
         """Where ``times`` > 1: ``times / size`` times ``wrap(size times the parts)``. Params are to be folded so."""
         raise NotImplementedError(f"{type(self).__name__}: expected in_groups of a combinator with times > 1.")
 
-    def columns(self, outputs: PyTree, number: int) -> tuple[PyTree, ...]:
+    def separated(self, outputs: PyTree, number: int) -> tuple[PyTree, ...]:
         """Of outputs that are tuples, ``number`` trees, each structured as params are."""
         rows = self.split(outputs)
         return tuple(self.join([row[column] for row in rows]) for column in range(number))
 
     def init(self, key, x, context=None):
         _, _, made = self.go(_Initialize(), (self.keys(key, back=False),), x, context)
-        return self.columns(made, 2)
+        return self.separated(made, 2)
 
     def init_inverse(self, key, y, context=None):
         _, _, made = self.go(_Initialize(), (self.keys(key, back=True),), y, context, back=True)
-        return self.columns(made, 2)
+        return self.separated(made, 2)
 
     def forward(self, params, state, x, context=None, *, train=False):
         return self.go(_Apply(train, inverting=False), (params, state), x, context)

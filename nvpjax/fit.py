@@ -6,6 +6,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import jax
@@ -106,7 +107,7 @@ def fit(
         patience: evaluations in a row without a better one that end the fit; None: all steps are done.
         optimizer: in place of the one described.
         average_decay: keep averages of the parameters by this decay (0.999, say), evaluate and give back these.
-        progress: show a bar in a terminal or notebook, where ``rich`` is installed.
+        progress: show a bar in a terminal where ``rich`` is installed, in a notebook where ``ipywidgets`` is too.
 
     Result: ``density``, a ``Density`` with ``log_prob`` and ``sample``; ``history``, in nats an example. Of objectives
     that learn more than a flow (``LearnedDequantization``), the flow's part alone is given back: train those with the
@@ -335,7 +336,7 @@ def _check_rates(learning_rate, average_decay) -> None:
 
 @contextlib.contextmanager
 def _bar(rounds: int, shown: bool) -> Iterator[Callable]:
-    """A bar in a terminal or notebook where rich is installed; gives what is to be told of each evaluation."""
+    """A bar where there is somebody to see it and rich to draw it; gives what is to be told of each evaluation."""
     try:
         from rich.progress import Progress
     except ImportError:
@@ -344,7 +345,8 @@ def _bar(rounds: int, shown: bool) -> Iterator[Callable]:
         yield lambda entry: None
         return
     bar = Progress(transient=True)
-    bar.disable = not (bar.console.is_terminal or bar.console.is_jupyter)  # no bar in a log file
+    in_notebook = bar.console.is_jupyter and find_spec("ipywidgets") is not None  # without, rich warns and draws none
+    bar.disable = not (bar.console.is_terminal or in_notebook)  # no bar in a log file
     with bar:
         task = bar.add_task("compiling", total=rounds)
 

@@ -1,4 +1,4 @@
-"""Acting on a part of an event: on some of its axes, on some leaves of a tree, or in another shape."""
+"""Acting on a part of an event: on some of its axes or columns, on a leaf of a tree, or in another shape."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nvpjax.bijector import Bijector, StatelessBijector, zero_log_det
 from nvpjax.combinator import Combinator, added
@@ -78,6 +79,57 @@ class OnAxes(Combinator):
         ends = list(range(len(shape) - len(places), len(shape)))
         kept = [size for axis, size in enumerate(shape) if axis not in places]
         return jnp.moveaxis(rows.reshape(*kept, *rows.shape[1:]), ends, places)
+
+
+@dataclass(frozen=True)
+class OnColumns(Combinator):
+    """Act on some entries of the last axis, the columns of a table; the others pass as they are.
+
+        y[columns] = f(x[columns]),     y[others] = x[others],     log_det = f's
+
+    ``Chain((OnColumns(Log(), (0,)), OnColumns(Logit(), (2, 3)), flow))`` takes a positive and two bounded columns onto
+    ℝ first.
+
+    Shapes: x ``(batch, ..., D)``; f sees ``(batch, ..., len(columns))``. Args: ``columns``: counted from 0, or from −1
+    at the end. Errors: TypeError for an event that is no array, ValueError for columns that are not there or come
+    twice, or a bijector that changes their number.
+
+    >>> import jax.numpy as jnp
+    >>> from nvpjax import Exp, OnColumns
+    >>> OnColumns(Exp(), (1,)).forward((), (), jnp.zeros((1, 3)))[0].tolist()
+    [[0.0, 1.0, 0.0]]
+    """
+
+    EVENT_AXES = 1
+    bijector: Bijector
+    columns: tuple[int, ...]
+
+    def __post_init__(self):
+        object.__setattr__(self, "columns", whole_numbers(self, "columns"))
+
+    @property
+    def parts(self):
+        return (self.bijector,)
+
+    def with_parts(self, parts):
+        (bijector,) = parts
+        return replace(self, bijector=bijector)
+
+    def go(self, visit, variables, x, context, *, back=False):
+        cut = jax.tree.map(lambda a: a[..., self._places(a.shape)], x)
+        y, sums, output = visit(self.bijector, variables, cut, context, back)
+        before, after = jax.tree.leaves(cut)[0].shape, jax.tree.leaves(y)[0].shape
+        if before != after:
+            raise ValueError(f"OnColumns: expected a bijector that keeps the event's shape, got {before} → {after}.")
+        y = jax.tree.map(lambda a, part: a.at[..., self._places(a.shape)].set(part), x, y)
+        return y, added(visit.zero(x, context), sums), output
+
+    def _places(self, shape):
+        number = shape[-1]
+        places = [column % number for column in self.columns if -number <= column < number]
+        if len(places) != len(self.columns) or len(set(places)) != len(places):
+            raise ValueError(f"OnColumns: expected different columns of {number}, got {self.columns}.")
+        return np.array(places)
 
 
 @dataclass(frozen=True)

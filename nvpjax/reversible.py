@@ -195,7 +195,7 @@ class Keep:
         part, every, group = _storing(part, self.every)
         variables = _fold(variables, group)
         y, log_det, outputs = part.go(Keep(self.train, every), variables, x, context, back=back)
-        after, kept = part.columns(outputs, 2)
+        after, kept = part.separated(outputs, 2)
         return y, log_det, _unfold(after, group), kept
 
 
@@ -297,7 +297,7 @@ class Undo:
         params, state, after, of_after = _fold((params, state, after, of_after), group)
         variables = (params, state, after, kept, of_after)
         x, of_context, outputs = part.go(Undo(self.train, every), variables, x, context, back=back)
-        of_params, of_state, errors = part.columns(outputs, 3)
+        of_params, of_state, errors = part.separated(outputs, 3)
         return x, of_context, (*_unfold((of_params, of_state), group), errors)
 
     def _leaf(self, leaf, whole, variables, x, context, back):

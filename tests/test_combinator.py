@@ -25,6 +25,7 @@ from nvpjax import (
     Inverse,
     NoMask,
     OnAxes,
+    OnColumns,
     OnLeaf,
     RandomPermutation,
     Repeat,
@@ -104,6 +105,8 @@ INSIDE = {
     "on axes": (OnAxes(Repeat(LAYER, 4), (1,)), (3, 4), None),
     "on axes, context": (OnAxes(Chain((Repeat(LAYER, 4), Reverse(), coupling())), (1,)), (3, 4), 2),
     "on axes, masks in turns": (OnAxes(Repeat(coupling(), 3, scan=True, alternate=True), (1,)), (3, 4), 2),
+    "on columns": (OnColumns(Repeat(LAYER, 4), (3, 0)), (4,), None),
+    "on columns, context": (Chain((OnColumns(Repeat(LAYER, 4), (1, 2)), coupling())), (4,), 2),
     "on a leaf": (OnLeaf(Repeat(LAYER, 4), 1), ((2,), (4,)), 2),
     "inverse": (Inverse(Chain((Repeat(LAYER, 4), coupling()))), (4,), 2),
     "inverse in a chain": (Chain((coupling(), Inverse(Repeat(coupling(), 3, True, alternate=True)), Scale())), (4,), 2),
@@ -314,7 +317,7 @@ def test_turns_of_no_mask_are_refused(inner):
 
 def test_what_walks_names_no_combinator():
     root = Path(nvpjax.__file__).parent
-    combinators = {"Chain", "Inverse", "MultiScale", "OnAxes", "OnLeaf", "Repeat"}
+    combinators = {"Chain", "Inverse", "MultiScale", "OnAxes", "OnColumns", "OnLeaf", "Repeat"}
     for name in ("combinator", "reversible", "checkpointed", "turns", "testing/tolerances", "testing/subject"):
         names = {
             node.id for node in ast.walk(ast.parse((root / f"{name}.py").read_text())) if isinstance(node, ast.Name)

@@ -337,3 +337,11 @@ def test_errors(name):
     call, kind, words = WRONG[name]
     with pytest.raises(kind, match=words):
         call()
+
+
+def test_a_notebook_without_widgets_is_not_warned(monkeypatch):
+    """rich warns of the missing ipywidgets where it would draw; warnings are errors here."""
+    import rich.console
+
+    monkeypatch.setattr(rich.console, "_is_jupyter", lambda: True)
+    fit(KEY, Flow(Shift()), gaussian(20), steps=2)

@@ -19,6 +19,7 @@ from nvpjax import (
     FixedAffine,
     Linear,
     OnAxes,
+    OnColumns,
     OnLeaf,
     Repeat,
     Reshape,
@@ -216,6 +217,20 @@ def test_on_leaf_acts_on_one_and_leaves_the_others(leaf, others):
     np.testing.assert_allclose(log_det, [log_scale.sum()] * 2, rtol=1e-5)
 
 
+@pytest.mark.parametrize("columns", [(2, 0), (-1, 0)])
+def test_on_columns_acts_on_some_and_leaves_the_others(columns):
+    x = jnp.asarray(numbers(2, 4, 3))
+    log_scale = numbers(4, 2, seed=1)
+    bijector = OnColumns(Chain((Scale(), Exp())), columns)
+    assert jax.tree.map(jnp.shape, bijector.init(jax.random.key(0), x)[0]) == ({"log_scale": (4, 2)}, ())
+    y, log_det, _ = bijector.forward(({"log_scale": log_scale}, ()), ((), ()), x)
+    expected = np.array(x)
+    scaled = expected[..., [2, 0]] * np.exp(log_scale)
+    expected[..., [2, 0]] = np.exp(scaled)
+    np.testing.assert_allclose(y, expected, rtol=1e-5)
+    np.testing.assert_allclose(log_det, log_scale.sum() + scaled.sum(axis=(1, 2)), rtol=1e-5)
+
+
 def test_reshape_is_numpys():
     x = numbers(2, 3, 4)
     y, log_det, _ = Reshape((3, 4), (2, 6)).forward((), (), x)
@@ -252,6 +267,10 @@ def init(bijector, x):
             ValueError,
             "OnAxes: expected a bijector that keeps",
         ),
+        (init(OnColumns(Exp(), (3,)), jnp.zeros((1, 3))), ValueError, r"different columns of 3, got \(3,\)"),
+        (init(OnColumns(Exp(), (2, -1)), jnp.zeros((1, 3))), ValueError, r"different columns of 3, got \(2, -1\)"),
+        (init(OnColumns(Exp(), (0,)), (jnp.zeros((1, 3)),)), TypeError, "OnColumns: expected one array as x"),
+        (init(OnColumns(Squeeze(), (0,)), jnp.zeros((1, 4, 4, 2))), ValueError, "OnColumns: expected a bijector that"),
         (init(OnLeaf(Exp(), 2), (jnp.zeros((1, 1)),) * 2), ValueError, r"one of \[0, 1\], got leaf=2"),
         (init(OnLeaf(Exp(), "b"), {"a": jnp.zeros((1, 1))}), ValueError, r"one of \['a'\], got leaf='b'"),
         (init(OnLeaf(Exp(), 0), jnp.zeros((1, 1))), TypeError, "OnLeaf: expected a tuple or a dict of arrays"),

@@ -336,7 +336,14 @@ DESCRIPTIONS = descriptions(
     ),
     {},
 )
-MAY_BE_BELOW_ZERO = {"OnAxes.axes", "OnLeaf.leaf", "FixedAffine.scale", "FixedAffine.shift", "Power.exponent"}
+MAY_BE_BELOW_ZERO = {
+    "OnAxes.axes",
+    "OnColumns.columns",
+    "OnLeaf.leaf",
+    "FixedAffine.scale",
+    "FixedAffine.shift",
+    "Power.exponent",
+}
 
 
 def wrong_values(kind, name, value):

@@ -43,6 +43,7 @@ from nvpjax import (
     NoBound,
     NormalCDF,
     OnAxes,
+    OnColumns,
     OnLeaf,
     OrderedSqueeze,
     PaperAffine,
@@ -224,6 +225,7 @@ ZOO: dict[str, Entry] = {
     "checkpointed": Entry(Checkpointed(Chain((Repeat(Chain((Scale(), BatchNorm())), 2), LULinear()))), (2,)),
     "on axes": Entry(OnAxes(Linear(), axes=(0,)), (2, 3)),
     "on axes, context": Entry(OnAxes(vector_coupling(Affine()), axes=(1,)), (3, 2), context=2),
+    "on columns": Entry(OnColumns(vector_coupling(Affine()), (2, 0)), (3,)),
     "on a leaf": Entry(OnLeaf(vector_coupling(Affine()), 1), ((1,), (2,))),
     "multi-scale": Entry(MultiScale((Chain((Scale(), OrderedSqueeze())), Scale())), (4, 4, 1)),
     # Models
