@@ -2,13 +2,21 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: train test test-long pod-test fault-test soak errors kit bench ledger lint clean lock
+.PHONY: train test docs test-long pod-test fault-test soak errors kit bench ledger lint clean lock
 train: .venv/installed
 	$(BIN)/python -m experiments.train digits
 
 # Nearly all of the time is compilation, one core a test: so one process a core.
 test: .venv/installed
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadgroup
+
+# The site, into docs/_build/html: every tutorial runs, and an error, a warning or a dead link fails. With DOCS=reduced the
+# same cells run with fewer steps and seeds.
+DOCS ?= full
+docs: .venv-docs/installed
+	DOCS=$(DOCS) .venv-docs/bin/sphinx-build -W --keep-going -j auto -q -b html docs docs/_build/html
+	.venv-docs/bin/linkchecker --config docs/extensions/linkcheckerrc docs/_build/html/index.html
+	@echo "docs: open docs/_build/html/index.html"
 
 # What is left out of `make test`, and its searches at length: 20,000 wrong calls, 1,000 flipped bits, 200 hostile run
 # directories. An hour.
@@ -79,10 +87,15 @@ lint: .venv/installed
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[experiments,peers,peers-torch,testing]"
 	@touch $@
 
+.venv-docs/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	@touch $@
+
 # Anew with the newest versions; needs uv.
 lock:
 	uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate --upgrade \
 		--extra test pyproject.toml --output-file requirements.lock
 
 clean:
-	rm -rf .venv .venv-peers .jax_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-docs .venv-peers docs/_build .jax_cache .pytest_cache .ruff_cache

@@ -33,6 +33,7 @@ class RealNVP(Model):
         logit → for each scale but the last:
                     3 checkerboard couplings → squeeze → 3 channel couplings → unsqueeze → ordered squeeze → halve
               → last scale: 4 checkerboard couplings
+
     with a batch normalisation of the changed part after every coupling, and twice the feature maps in channel
     couplings and from scale to scale.
 
