@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: train test docs test-long pod-test fault-test soak errors kit bench ledger lint clean lock
+.PHONY: train test docs test-long pod-test fault-test soak errors kit bench ledger lint dist clean lock
 train: .venv/installed
 	$(BIN)/python -m experiments.train digits
 
@@ -73,6 +73,17 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# The source distribution, the wheel that is built from it, and a look whether what came out of it works: the tests are
+# found in the one, the library is imported from the other.
+dist: .venv/installed
+	rm -rf dist && $(BIN)/python -m venv dist/environment
+	dist/environment/bin/python -m pip install --quiet --disable-pip-version-check build
+	dist/environment/bin/python -m build --outdir dist > dist/build.log
+	mkdir dist/unpacked && tar -xzf dist/*.tar.gz -C dist/unpacked --strip-components 1
+	cd dist/unpacked && ../../$(BIN)/python -m pytest --collect-only -q -q > /dev/null
+	cd dist && PYTHONPATH=$$(ls *.whl) ../$(BIN)/python -c "import nvpjax; assert '.whl' in nvpjax.__file__, nvpjax.__file__"
+	@echo "dist: $$(ls dist/*.tar.gz) holds the tests, $$(ls dist/*.whl) is imported"
+
 # Versions are pinned for Python 3.11 (JAX 0.10) and for 3.12 and newer (JAX 0.12) by markers in one lock file.
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("nvpjax needs Python 3.11 or newer: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
@@ -98,4 +109,4 @@ lock:
 		--extra test pyproject.toml --output-file requirements.lock
 
 clean:
-	rm -rf .venv .venv-docs .venv-peers docs/_build .jax_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-docs .venv-peers dist docs/_build .jax_cache .pytest_cache .ruff_cache
