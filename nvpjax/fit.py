@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -87,6 +87,7 @@ def fit(
     Moments of batch normalisation are measured anew before each evaluation (``training.make_measure_step``), and a
     step whose loss or gradient is not finite is skipped and counted. Equal keys give equal results on one machine. The
     steps of an evaluation's round are one compiled loop, but for models that convolve on a CPU, where loops are slow.
+    Another fit of an equal flow, with equal options and as many rows, compiles nothing: seeds and ensembles are cheap.
 
     Bring data to about unit scale first: nothing is standardised, so that log p is that of the x you gave.
 
@@ -131,9 +132,7 @@ def fit(
     expect_key("fit", key)
     _check_options(steps, batch_size, validation, evaluate_every, patience)
     _check_rates(learning_rate, average_decay)
-    if optimizer is None:
-        optimizer = _adam(learning_rate, steps)
-    elif learning_rate != LEARNING_RATE:
+    if optimizer is not None and learning_rate != LEARNING_RATE:
         raise ValueError("fit: expected learning_rate or optimizer, got both: an optimizer has a rate of its own.")
     objective, data, number = _objective_and_data(flow, x, context)
     init_key, rows_key, noise_key, measure_key, evaluation_key = jax.random.split(key, 5)
@@ -148,29 +147,15 @@ def fit(
     batches = _shuffled(rng, rows, batch_size)
     rounds = _rounds(steps, evaluate_every)
 
-    train_step = make_train_step(objective, optimizer, average_decay=average_decay)
-    measure_step, eval_step = make_measure_step(objective), make_eval_step(objective)
-
-    def train(train_state, rows, data):
-        return train_step(train_state, noise_key, _batch(data, rows))
-
-    def measure(state, keyed_rows, params, data):
-        key, rows = keyed_rows
-        return measure_step(params, state, key, _batch(data, rows))
-
-    def evaluate(variables, rows, data):
-        return variables, eval_step(*variables, evaluation_key, _batch(data, rows))
-
-    start = partial(create_train_state, objective, optimizer, averages=average_decay is not None)
-    train_state = jax.jit(start)(init_key, _batch(data, next(batches)))
-    scan = not is_slow_in_a_loop(jax.make_jaxpr(train)(train_state, rows[:batch_size], data).jaxpr)
-    train, measure, evaluate = (_loop(step, scan=scan) for step in (train, measure, evaluate))
+    programs = _programs_of(objective, optimizer or _Adam(learning_rate, steps), average_decay)
+    train_state = programs.start(init_key, _batch(data, next(batches)))
+    train, measure, evaluate = programs.loops(train_state, rows[:batch_size], noise_key, data)
     measures = is_measured(train_state.state)
 
     history, best, fewest, waited = [], None, math.inf, 0
     with _bar(len(rounds), progress) as tell:
         for steps_of_round in rounds:
-            train_state, metrics = train(train_state, _stacked(batches, steps_of_round), data)
+            train_state, metrics = train(train_state, _stacked(batches, steps_of_round), noise_key, data)
             step, nats = int(train_state.step), np.asarray(metrics["nats"], np.float64)
             _check_skipped(metrics["skipped_in_a_row"], step)
             if measures:
@@ -180,7 +165,7 @@ def fit(
                 train_state = train_state.with_measured(state, of_averages=average_decay is not None)
             if len(held_out):
                 padded = np.resize(held_out, (-(-len(held_out) // batch_size), batch_size))
-                _, held_out_nats = evaluate(train_state.evaluated, padded, data)
+                _, held_out_nats = evaluate(train_state.evaluated, padded, evaluation_key, data)
                 now = float(np.mean(np.asarray(held_out_nats, np.float64).ravel()[: len(held_out)]))
             else:
                 now = math.nan
@@ -276,11 +261,60 @@ def _batch(data: Batch, rows: jax.Array) -> Batch:
     return {**jax.tree.map(lambda leaf: leaf[rows], data), "index": rows}
 
 
-def _adam(learning_rate: float, steps: int) -> optax.GradientTransformation:
-    """Adam whose rate rises over the first steps and falls along a cosine over the rest."""
-    warmup = min(WARMUP, steps // 10)
-    schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, steps)
-    return optax.chain(optax.clip_by_global_norm(CLIP), optax.adam(schedule))
+class _Adam(NamedTuple):
+    """Adam whose rate rises over the first steps and falls along a cosine over the rest: a value, unlike optax's."""
+
+    learning_rate: float
+    steps: int
+
+    def build(self) -> optax.GradientTransformation:
+        warmup = min(WARMUP, self.steps // 10)
+        schedule = optax.warmup_cosine_decay_schedule(0.0, self.learning_rate, warmup, self.steps)
+        return optax.chain(optax.clip_by_global_norm(CLIP), optax.adam(schedule))
+
+
+class _Programs:
+    """What is compiled for one objective and optimiser: another fit of the same compiles nothing."""
+
+    def __init__(
+        self, objective: Objective, optimizer: optax.GradientTransformation | _Adam, average_decay: float | None
+    ):
+        if isinstance(optimizer, _Adam):
+            optimizer = optimizer.build()
+        train_step = make_train_step(objective, optimizer, average_decay=average_decay)
+        measure_step, eval_step = make_measure_step(objective), make_eval_step(objective)
+
+        def train(train_state, rows, key, data):
+            return train_step(train_state, key, _batch(data, rows))
+
+        def measure(state, keyed_rows, params, data):
+            key, rows = keyed_rows
+            return measure_step(params, state, key, _batch(data, rows))
+
+        def evaluate(variables, rows, key, data):
+            return variables, eval_step(*variables, key, _batch(data, rows))
+
+        self.start = jax.jit(partial(create_train_state, objective, optimizer, averages=average_decay is not None))
+        self._steps = train, measure, evaluate
+        self._loops: list[Callable] = []
+
+    def loops(self, *arguments_of_train) -> list[Callable]:
+        """Training, measuring and evaluation over batches of rows."""
+        if not self._loops:
+            scan = not is_slow_in_a_loop(jax.make_jaxpr(self._steps[0])(*arguments_of_train).jaxpr)
+            self._loops = [_loop(step, scan=scan) for step in self._steps]
+        return self._loops
+
+
+_kept_programs = lru_cache(maxsize=8)(_Programs)
+
+
+def _programs_of(objective: Objective, *how) -> _Programs:
+    """Those of a fit before, where there was one: for another seed, an ensemble, or other rows of as many."""
+    try:
+        return _kept_programs(objective, *how)
+    except TypeError:  # a foreign distribution or function inside that does not hash
+        return _Programs(objective, *how)
 
 
 def _loop(step: Callable, *, scan: bool) -> Callable:

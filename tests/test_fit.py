@@ -2,6 +2,7 @@
 
 import math
 import sys
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,7 @@ from nvpjax import (
     Reverse,
     ReverseKL,
     Shift,
+    StatelessBijector,
     Triangular,
     fit,
 )
@@ -192,11 +194,13 @@ def test_what_convolves_is_trained_step_by_step_on_the_cpu_with_the_same_numbers
     one_by_one = fit(KEY, image_objective(), images(), **options)
     assert loops == 3 * [False]
     monkeypatch.setattr(MODULE, "is_slow_in_a_loop", lambda jaxpr: False)
+    MODULE._kept_programs.cache_clear()
     scanned = fit(KEY, image_objective(), images(), **options)
     assert loops == 3 * [False] + 3 * [True]
     for a, b in zip(jax.tree.leaves(one_by_one), jax.tree.leaves(scanned)):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
     monkeypatch.undo()
+    MODULE._kept_programs.cache_clear()
     monkeypatch.setattr(MODULE, "_loop", noted)
     fit(KEY, Flow(Shift()), gaussian(30), steps=2)
     assert loops[6:] == 3 * [True]
@@ -345,3 +349,45 @@ def test_a_notebook_without_widgets_is_not_warned(monkeypatch):
 
     monkeypatch.setattr(rich.console, "_is_jupyter", lambda: True)
     fit(KEY, Flow(Shift()), gaussian(20), steps=2)
+
+
+TRACED = []
+
+
+@dataclass(frozen=True)
+class Traced(StatelessBijector):
+    """Notes each time that Python goes through it, which is when something is traced to be compiled."""
+
+    def forward_and_log_det(self, params, x, context):
+        TRACED.append(x.shape)
+        return x, jnp.zeros(len(x))
+
+    inverse_and_log_det = forward_and_log_det
+
+
+def test_a_fit_like_one_before_traces_nothing():
+    """And gives what it gave alone: nothing but programs is kept."""
+    x, options = gaussian(64), {"steps": 4, "progress": False}
+
+    def fitted(key, **others):
+        return fit(key, Flow(Chain((Traced(), Triangular()))), x, **options, **others)[0]
+
+    alone = fitted(KEY)
+    fitted(jax.random.key(8))
+    number = len(TRACED)
+    assert number > 0
+    again = fitted(KEY)
+    assert len(TRACED) == number
+    jax.tree.map(np.testing.assert_array_equal, again.params, alone.params)
+    other = fitted(KEY, learning_rate=0.02)
+    assert len(TRACED) > number and not np.array_equal(*(jax.tree.leaves(each.params)[0] for each in (other, alone)))
+
+
+def test_what_does_not_hash_is_fitted():
+    class LogDensity:
+        __hash__ = None
+
+        def __call__(self, x):
+            return -jnp.sum(x**2, axis=1) / 2
+
+    fit(KEY, ReverseKL(Flow(Shift()), LogDensity(), (2,)), steps=2)
