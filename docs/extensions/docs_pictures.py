@@ -55,5 +55,5 @@ def corner(tables: dict[str, np.ndarray], names: list[str], *, size: float = 1.6
                 axes.set_xlim(*limits[index])
             for axes in grid[index, :index]:
                 axes.set_ylim(*limits[index])
-    grid[0, 0].legend(loc="upper left", bbox_to_anchor=(1.05, 1))
+    page.legend(*grid[0, 0].get_legend_handles_labels(), loc="upper right")
     return page
