@@ -159,6 +159,8 @@ class Density:
     (4,)
     >>> density.sample(jax.random.key(1), 5).shape, density.event_shape
     ((5, 2), (2,))
+    >>> density.from_latents(density.latents(jnp.ones((1, 2))))[0].tolist()
+    [[1.0, 1.0]]
     """
 
     flow: Flow = field(metadata={"static": True})
@@ -192,3 +194,7 @@ class Density:
     def latents(self, x: PyTree, context: PyTree = None) -> PyTree:
         """Give z = f(x)."""
         return self.flow.bijector.forward(self.params["bijector"], self.state["bijector"], x, context)[0]
+
+    def from_latents(self, z: PyTree, context: PyTree = None) -> tuple[PyTree, jax.Array]:
+        """Give ``(x, log p(x | context))`` of latents z: x = f⁻¹(z)."""
+        return self.flow.from_latents(self.params, self.state, z, context)

@@ -116,6 +116,9 @@ def test_a_density_is_the_flow_with_its_numbers():
     log_det = flow.bijector.log_det(params["bijector"], state["bijector"], x)
     by_hand = stats.norm.logpdf(density.latents(x)).sum(axis=1) + log_det
     np.testing.assert_allclose(density.log_prob(x), by_hand, rtol=1e-5)
+    back, log_prob = density.from_latents(density.latents(x))
+    np.testing.assert_allclose(back, x, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(log_prob, by_hand, rtol=1e-4)
     with pytest.raises(ValueError, match=r"expected x of events \(2,\), got \(3,\)"):
         density.log_prob(jnp.zeros((5, 3)))
 

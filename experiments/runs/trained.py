@@ -75,7 +75,7 @@ def _encode(density, x, labels):
 
 @jax.jit
 def _decode(density, z, labels):
-    return density.flow.from_latents(density.params, density.state, z, labels)[0]
+    return density.from_latents(z, labels)[0]
 
 
 def scaled(z, temperature: float):
