@@ -1,8 +1,8 @@
 """nvpjax: normalizing flows for JAX and Flax, from pure bijectors to data-parallel multi-scale models."""
 
+from nvpjax import bijectors
 from nvpjax.bijector import Bijector, Conditioner, StatelessBijector
 from nvpjax.bijectors import *  # noqa: F403  (its __all__ is the list)
-from nvpjax.bijectors import __all__ as _bijectors
 from nvpjax.chain import Chain, Inverse
 from nvpjax.checkpointed import Checkpointed
 from nvpjax.dequantization import (
@@ -45,7 +45,9 @@ from nvpjax.saving import load, save
 __version__ = "0.3.2"
 
 __all__ = [
-    *_bijectors,
+    "IAF",
+    "MAF",
+    "NICE",
     "Bijector",
     "Chain",
     "Checkpointed",
@@ -63,15 +65,12 @@ __all__ = [
     "GaussianDequantization",
     "Glow",
     "GlowDequantizer",
-    "IAF",
     "History",
     "Inverse",
     "LearnedDequantization",
     "Likelihood",
-    "MAF",
     "Model",
     "MultiScale",
-    "NICE",
     "NormalMixture",
     "Objective",
     "OnAxes",
@@ -94,3 +93,4 @@ __all__ = [
     "load",
     "save",
 ]
+__all__ += bijectors.__all__

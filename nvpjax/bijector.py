@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import abc
 import inspect
+from dataclasses import Field
 from functools import reduce
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +58,7 @@ class Bijector(Checked, abc.ABC):
         "log_det": Call(("params", "state", "x", "context")),
     }
     READS_CONTEXT = "forward"
+    __dataclass_fields__: ClassVar[dict[str, Field]]  # said to type checkers: implementations are dataclasses
 
     @abc.abstractmethod
     def init(self, key: jax.Array, x: PyTree, context: PyTree = None) -> tuple[PyTree, PyTree]:
@@ -104,14 +106,18 @@ class StatelessBijector(Bijector):
     def inverse_and_log_det(self, params: PyTree, y: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         """Give ``(f⁻¹(y), log|det ∂f⁻¹/∂y|)``."""
 
-    def init(self, key, x, context=None):
+    def init(self, key: jax.Array, x: PyTree, context: PyTree = None) -> tuple[PyTree, PyTree]:
         return self.init_params(key, x, context), ()
 
-    def forward(self, params, state, x, context=None, *, train=False):
+    def forward(
+        self, params: PyTree, state: PyTree, x: PyTree, context: PyTree = None, *, train: bool = False
+    ) -> tuple[PyTree, jax.Array, PyTree]:
         y, log_det = self.forward_and_log_det(params, x, context)
         return y, log_det, state
 
-    def inverse(self, params, state, y, context=None, *, train=False):
+    def inverse(
+        self, params: PyTree, state: PyTree, y: PyTree, context: PyTree = None, *, train: bool = False
+    ) -> tuple[PyTree, jax.Array]:
         return self.inverse_and_log_det(params, y, context)
 
 
@@ -124,12 +130,14 @@ class Conditioner(Protocol):
 
     def init(self, key: jax.Array, x: jax.Array, context: PyTree = None, *, outputs: int) -> tuple[PyTree, PyTree]:
         """Give ``(params, state)``."""
+        ...
 
     def apply(
         self, params: PyTree, state: PyTree, x: jax.Array, context: PyTree = None, *, outputs: int, train: bool = False
     ) -> tuple[jax.Array, PyTree]:
         """Give ``(output, state)``. With ``train=True`` the output must not depend on what ``state`` has measured:
         ``inverse`` calls it with the state that ``forward`` has already brought up to date."""
+        ...
 
 
 def expect_conditioner(name: str, conditioner: Any) -> None:

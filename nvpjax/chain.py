@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
 
-from nvpjax.bijector import Bijector, zero_log_det
-from nvpjax.combinator import Combinator, added
+from nvpjax.bijector import Bijector, PyTree, zero_log_det
+from nvpjax.combinator import Combinator, Visit, added
 
 
 @dataclass(frozen=True)
@@ -42,23 +43,25 @@ class Chain(Combinator):
                 raise TypeError(f"Chain: expected a Bijector at position {position}, got {bijector!r}.")
 
     @property
-    def parts(self):
+    def parts(self) -> tuple[Bijector, ...]:
         return self.bijectors
 
-    def with_parts(self, parts):
+    def with_parts(self, parts: Sequence[Bijector]) -> Chain:
         return Chain(tuple(parts))
 
-    def split(self, tree):
+    def split(self, tree: PyTree) -> Sequence[PyTree]:
         return tree
 
-    def join(self, trees):
+    def join(self, trees: Sequence[PyTree]) -> PyTree:
         return tuple(trees)
 
-    def keys(self, key, *, back):
+    def keys(self, key: jax.Array, *, back: bool) -> PyTree:
         keys = jax.random.split(key, max(1, len(self.bijectors)))[: len(self.bijectors)]
         return keys[::-1] if back else keys
 
-    def go(self, visit, variables, x, context, *, back=False):
+    def go(
+        self, visit: Visit, variables: tuple[PyTree, ...], x: PyTree, context: PyTree, *, back: bool = False
+    ) -> tuple[PyTree, PyTree, PyTree]:
         _check_lengths(self, *variables)
         sums, outputs = visit.zero(x, context), [None] * len(self.bijectors)
         for position in reversed(range(len(self.bijectors))) if back else range(len(self.bijectors)):
@@ -67,7 +70,7 @@ class Chain(Combinator):
             sums = added(sums, more)
         return x, sums, tuple(outputs)
 
-    def log_det(self, params, state, x, context=None):
+    def log_det(self, params: PyTree, state: PyTree, x: PyTree, context: PyTree = None) -> jax.Array:
         _check_lengths(self, params, state)
         total = zero_log_det(x)
         for position, (bijector, bijector_params, bijector_state) in enumerate(zip(self.bijectors, params, state)):
@@ -105,13 +108,15 @@ class Inverse(Combinator):
             raise TypeError(f"Inverse: expected a Bijector, got {self.bijector!r}.")
 
     @property
-    def parts(self):
+    def parts(self) -> tuple[Bijector, ...]:
         return (self.bijector,)
 
-    def with_parts(self, parts):
+    def with_parts(self, parts: Sequence[Bijector]) -> Inverse:
         return Inverse(*parts)
 
-    def go(self, visit, variables, x, context, *, back=False):
+    def go(
+        self, visit: Visit, variables: tuple[PyTree, ...], x: PyTree, context: PyTree, *, back: bool = False
+    ) -> tuple[PyTree, PyTree, PyTree]:
         return visit(self.bijector, variables, x, context, not back)
 
 

@@ -195,12 +195,12 @@ def _as_jax_takes(bound: inspect.BoundArguments, call: Call) -> list[PyTree]:
 
     names = _names(bound, call)
     for role in ("x", "context"):
-        given = bound.arguments.get(names.get(role))
+        given = bound.arguments.get(names.get(role, ""))
         if any(map(is_numpys, jax.tree.leaves(given))):
             bound.arguments[names[role]] = jax.tree.map(
                 lambda leaf: jnp.asarray(leaf) if is_numpys(leaf) else leaf, given
             )
-    return [bound.arguments.get(names.get(role)) for role in ("x", "context")]
+    return [bound.arguments.get(names.get(role, "")) for role in ("x", "context")]
 
 
 _signature = functools.lru_cache(maxsize=None)(inspect.signature)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
 
-from nvpjax.bijector import Bijector
+from nvpjax.bijector import Bijector, PyTree
 from nvpjax.combinator import Combinator, Composite
 
 
@@ -35,25 +36,29 @@ class Checkpointed(Composite):
             raise TypeError(f"Checkpointed: expected a Bijector, got {self.bijector!r}.")
 
     @property
-    def parts(self):
+    def parts(self) -> tuple[Bijector, ...]:
         return (self.bijector,)
 
-    def with_parts(self, parts):
+    def with_parts(self, parts: Sequence[Bijector]) -> Checkpointed:
         return Checkpointed(*parts)
 
-    def init(self, key, x, context=None):
+    def init(self, key: jax.Array, x: PyTree, context: PyTree = None) -> tuple[PyTree, PyTree]:
         return self.bijector.init(key, x, context)
 
-    def init_inverse(self, key, y, context=None):
+    def init_inverse(self, key: jax.Array, y: PyTree, context: PyTree = None) -> tuple[PyTree, PyTree]:
         return self.bijector.init_inverse(key, y, context)
 
-    def forward(self, params, state, x, context=None, *, train=False):
+    def forward(
+        self, params: PyTree, state: PyTree, x: PyTree, context: PyTree = None, *, train: bool = False
+    ) -> tuple[PyTree, jax.Array, PyTree]:
         return _by_layer(self.bijector).forward(params, state, x, context, train=train)
 
-    def inverse(self, params, state, y, context=None, *, train=False):
+    def inverse(
+        self, params: PyTree, state: PyTree, y: PyTree, context: PyTree = None, *, train: bool = False
+    ) -> tuple[PyTree, jax.Array]:
         return _by_layer(self.bijector).inverse(params, state, y, context, train=train)
 
-    def log_det(self, params, state, x, context=None):
+    def log_det(self, params: PyTree, state: PyTree, x: PyTree, context: PyTree = None) -> jax.Array:
         return _by_layer(self.bijector).log_det(params, state, x, context)
 
 
@@ -70,22 +75,26 @@ class _Layer(Composite):
     bijector: Bijector
 
     @property
-    def parts(self):
+    def parts(self) -> tuple[Bijector, ...]:
         return (self.bijector,)
 
-    def with_parts(self, parts):
+    def with_parts(self, parts: Sequence[Bijector]) -> _Layer:
         return _Layer(*parts)
 
-    def init(self, key, x, context=None):
+    def init(self, key: jax.Array, x: PyTree, context: PyTree = None) -> tuple[PyTree, PyTree]:
         return self.bijector.init(key, x, context)
 
-    def forward(self, params, state, x, context=None, *, train=False):
+    def forward(
+        self, params: PyTree, state: PyTree, x: PyTree, context: PyTree = None, *, train: bool = False
+    ) -> tuple[PyTree, jax.Array, PyTree]:
         def forward(params, state, x, context):
             return self.bijector.forward(params, state, x, context, train=train)
 
         return jax.checkpoint(forward)(params, state, x, context)
 
-    def inverse(self, params, state, y, context=None, *, train=False):
+    def inverse(
+        self, params: PyTree, state: PyTree, y: PyTree, context: PyTree = None, *, train: bool = False
+    ) -> tuple[PyTree, jax.Array]:
         def inverse(params, state, y, context):
             return self.bijector.inverse(params, state, y, context, train=train)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -36,11 +36,13 @@ class Visit(Protocol):
 
     def zero(self, x: PyTree, context: PyTree) -> PyTree:
         """The sums of no part at all."""
+        ...
 
     def __call__(
         self, part: Bijector, variables: tuple[PyTree, ...], x: PyTree, context: PyTree, back: bool
     ) -> tuple[PyTree, PyTree, PyTree]:
         """Go through one part, from its latents to its data where ``back``: ``(y, sums, output)``."""
+        ...
 
 
 class Combinator(Composite):
@@ -71,6 +73,10 @@ class Combinator(Composite):
     """
 
     @abc.abstractmethod
+    def with_parts(self, parts: Sequence[Bijector]) -> Combinator:
+        """The same combinator of other parts, as many."""
+
+    @abc.abstractmethod
     def go(
         self, visit: Visit, variables: tuple[PyTree, ...], x: PyTree, context: PyTree, *, back: bool = False
     ) -> tuple[PyTree, PyTree, PyTree]:
@@ -98,7 +104,7 @@ class Combinator(Composite):
         """Keys for ``init``, or for ``init_inverse`` where ``back``, structured as params are."""
         return key
 
-    def in_groups(self, size: int, wrap: type[Composite]) -> Combinator:
+    def in_groups(self, size: int, wrap: Callable[[Bijector], Composite]) -> Combinator:
         """Where ``times`` > 1: ``times / size`` times ``wrap(size times the parts)``. Params are to be folded so."""
         raise NotImplementedError(f"{type(self).__name__}: expected in_groups of a combinator with times > 1.")
 
@@ -107,18 +113,22 @@ class Combinator(Composite):
         rows = self.split(outputs)
         return tuple(self.join([row[column] for row in rows]) for column in range(number))
 
-    def init(self, key, x, context=None):
+    def init(self, key: jax.Array, x: PyTree, context: PyTree = None) -> tuple[PyTree, PyTree]:
         _, _, made = self.go(_Initialize(), (self.keys(key, back=False),), x, context)
         return self.separated(made, 2)
 
-    def init_inverse(self, key, y, context=None):
+    def init_inverse(self, key: jax.Array, y: PyTree, context: PyTree = None) -> tuple[PyTree, PyTree]:
         _, _, made = self.go(_Initialize(), (self.keys(key, back=True),), y, context, back=True)
         return self.separated(made, 2)
 
-    def forward(self, params, state, x, context=None, *, train=False):
+    def forward(
+        self, params: PyTree, state: PyTree, x: PyTree, context: PyTree = None, *, train: bool = False
+    ) -> tuple[PyTree, jax.Array, PyTree]:
         return self.go(_Apply(train, inverting=False), (params, state), x, context)
 
-    def inverse(self, params, state, y, context=None, *, train=False):
+    def inverse(
+        self, params: PyTree, state: PyTree, y: PyTree, context: PyTree = None, *, train: bool = False
+    ) -> tuple[PyTree, jax.Array]:
         x, log_det, _ = self.go(_Apply(train, inverting=True), (params, state), y, context, back=True)
         return x, log_det
 

@@ -73,7 +73,9 @@ class UniformDequantization(Dequantization):
     (True, True)
     """
 
-    def spread(self, params, state, keys, images, levels):
+    def spread(
+        self, params: PyTree, state: PyTree, keys: jax.Array, images: jax.Array, levels: int
+    ) -> tuple[jax.Array, jax.Array]:
         _check_pixels(self, images, levels, keys)
         u = jax.vmap(lambda key: jax.random.uniform(key, images.shape[1:]))(keys)
         # The noise stays below 1, but its sum with a large pixel can round up to the next whole number.
@@ -96,7 +98,7 @@ class LearnedDequantization(Dequantization):
 
     flow: Flow
 
-    def init(self, key, images, levels):
+    def init(self, key: jax.Array, images: jax.Array, levels: int) -> tuple[PyTree, PyTree]:
         _check_pixels(self, images, levels)
         noise = jnp.full(images.shape, 0.5)
         with unchecked():  # noise may be the same for all images: a flow that does not read its context serves
@@ -108,7 +110,9 @@ class LearnedDequantization(Dequantization):
             )
         return params, state
 
-    def spread(self, params, state, keys, images, levels):
+    def spread(
+        self, params: PyTree, state: PyTree, keys: jax.Array, images: jax.Array, levels: int
+    ) -> tuple[jax.Array, jax.Array]:
         _check_pixels(self, images, levels, keys)
         context = _as_context(images, levels)
         z = self.flow.latents_by_keys(keys, params, state, context, event_shape=images.shape[1:])
@@ -141,7 +145,9 @@ class GaussianDequantization(Dequantization):
         if not 0 < self.deviation < float("inf"):
             raise ValueError(f"GaussianDequantization: expected deviation > 0, got {self.deviation}.")
 
-    def spread(self, params, state, keys, images, levels):
+    def spread(
+        self, params: PyTree, state: PyTree, keys: jax.Array, images: jax.Array, levels: int
+    ) -> tuple[jax.Array, jax.Array]:
         _check_pixels(self, images, levels, keys)
         noise = jax.vmap(lambda key: jax.random.normal(key, images.shape[1:]))(keys)
         middles = _in_steps(self, images, jnp.full(images.shape, 0.5, noise.dtype), levels)

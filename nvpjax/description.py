@@ -78,7 +78,7 @@ class _Describing:
             return {"scalar": value.dtype.name}
         if isinstance(value, type) and issubclass(value, np.generic):
             return {"scalar": np.dtype(value).name}
-        if type(value) in (tuple, list):
+        if type(value) is tuple or type(value) is list:
             entries = [self.describe(entry, f"{where}[{i}]") for i, entry in enumerate(value)]
             return {type(value).__name__: entries}
         if type(value) is dict:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import jax
@@ -53,11 +55,11 @@ class StandardNormal(Distribution):
     -4.5947
     """
 
-    def log_prob(self, params, z, context=None):
+    def log_prob(self, params: PyTree, z: PyTree, context: PyTree = None) -> jax.Array:
         leaves = [leaf.astype(log_det_dtype(leaf)) for leaf in jax.tree.leaves(z)]
-        return sum(sum_over_event(-0.5 * (jnp.square(leaf) + jnp.log(2 * jnp.pi))) for leaf in leaves)
+        return _added(sum_over_event(-0.5 * (jnp.square(leaf) + jnp.log(2 * jnp.pi))) for leaf in leaves)
 
-    def sample(self, key, params, like, context=None):
+    def sample(self, key: jax.Array, params: PyTree, like: PyTree, context: PyTree = None) -> PyTree:
         leaves, structure = jax.tree.flatten(like)
         keys = jax.random.split(key, len(leaves))
         draws = [jax.random.normal(leaf_key, leaf.shape, leaf.dtype) for leaf_key, leaf in zip(keys, leaves)]
@@ -79,19 +81,19 @@ class DiagonalNormal(Distribution):
     -1.8379
     """
 
-    def init(self, key, z, context=None):
+    def init(self, key: jax.Array, z: PyTree, context: PyTree = None) -> PyTree:
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:]), z)
         return {"mean": zeros, "log_scale": zeros}
 
-    def log_prob(self, params, z, context=None):
+    def log_prob(self, params: PyTree, z: PyTree, context: PyTree = None) -> jax.Array:
         def leaf_log_prob(leaf, mean, log_scale):
             leaf = leaf.astype(log_det_dtype(leaf))
             standard = (leaf - mean) * jnp.exp(-log_scale)
             return sum_over_event(-0.5 * (jnp.square(standard) + jnp.log(2 * jnp.pi)) - log_scale)
 
-        return sum(jax.tree.leaves(jax.tree.map(leaf_log_prob, z, params["mean"], params["log_scale"])))
+        return _added(jax.tree.leaves(jax.tree.map(leaf_log_prob, z, params["mean"], params["log_scale"])))
 
-    def sample(self, key, params, like, context=None):
+    def sample(self, key: jax.Array, params: PyTree, like: PyTree, context: PyTree = None) -> PyTree:
         standard = StandardNormal().sample(key, (), like)
         return jax.tree.map(
             lambda draw, mean, log_scale: (mean + jnp.exp(log_scale) * draw).astype(draw.dtype),
@@ -122,7 +124,7 @@ class NormalMixture(Distribution):
     def __post_init__(self):
         expect_at_least(self, 1, "components")
 
-    def init(self, key, z, context=None):
+    def init(self, key: jax.Array, z: PyTree, context: PyTree = None) -> PyTree:
         _check_array(self, z)
         shape = (self.components, *z.shape[1:])
         return {
@@ -131,7 +133,7 @@ class NormalMixture(Distribution):
             "log_scale": jnp.zeros(shape),
         }
 
-    def log_prob(self, params, z, context=None):
+    def log_prob(self, params: PyTree, z: PyTree, context: PyTree = None) -> jax.Array:
         z = z.astype(log_det_dtype(z))
 
         def component(mean, log_scale):
@@ -140,7 +142,7 @@ class NormalMixture(Distribution):
         each = jax.vmap(component)(params["mean"], params["log_scale"])
         return jax.nn.logsumexp(jax.nn.log_softmax(params["logits"])[:, None] + each, axis=0)
 
-    def sample(self, key, params, like, context=None):
+    def sample(self, key: jax.Array, params: PyTree, like: PyTree, context: PyTree = None) -> PyTree:
         choice_key, draw_key = jax.random.split(key)
         chosen = jax.random.categorical(choice_key, params["logits"], shape=like.shape[:1])
         draw = jax.random.normal(draw_key, like.shape, like.dtype)
@@ -168,15 +170,15 @@ class Uniform(Distribution):
         if not self.low < self.high:
             raise ValueError(f"Uniform: expected low < high, got {self!r}.")
 
-    def log_prob(self, params, z, context=None):
+    def log_prob(self, params: PyTree, z: PyTree, context: PyTree = None) -> jax.Array:
         def leaf_log_prob(leaf):
             inside = (leaf >= self.low) & (leaf < self.high)
             density = jnp.where(inside, -math.log(self.high - self.low), -jnp.inf)
             return sum_over_event(density.astype(log_det_dtype(leaf)))
 
-        return sum(leaf_log_prob(leaf) for leaf in jax.tree.leaves(z))
+        return _added(map(leaf_log_prob, jax.tree.leaves(z)))
 
-    def sample(self, key, params, like, context=None):
+    def sample(self, key: jax.Array, params: PyTree, like: PyTree, context: PyTree = None) -> PyTree:
         leaves, structure = jax.tree.flatten(like)
         keys = jax.random.split(key, len(leaves))
         draws = [
@@ -208,15 +210,15 @@ class ForeignDistribution(Distribution):
                 f"and TFP; {self.distribution!r} lacks {', '.join(missing)}."
             )
 
-    def init(self, key, z, context=None):
+    def init(self, key: jax.Array, z: PyTree, context: PyTree = None) -> PyTree:
         _check_array(self, z)
         self._draws(z)
         return ()
 
-    def log_prob(self, params, z, context=None):
+    def log_prob(self, params: PyTree, z: PyTree, context: PyTree = None) -> jax.Array:
         return sum_over_event(self.distribution.log_prob(z))
 
-    def sample(self, key, params, like, context=None):
+    def sample(self, key: jax.Array, params: PyTree, like: PyTree, context: PyTree = None) -> PyTree:
         return self.distribution.sample(sample_shape=self._draws(like), seed=key).astype(like.dtype)
 
     def _draws(self, like):
@@ -229,6 +231,11 @@ class ForeignDistribution(Distribution):
                 f"{tuple(like.shape)} (batch first)."
             )
         return tuple(like.shape[:leading])
+
+
+def _added(log_probs: Iterable[jax.Array]) -> jax.Array:
+    """What the leaves of latents have together."""
+    return reduce(jnp.add, log_probs)
 
 
 def _check_array(distribution, z):

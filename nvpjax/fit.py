@@ -183,10 +183,10 @@ def fit(
             f"fit: expected finite nats on the rows held out, got none in {len(history)} evaluations. Look for "
             "rows far from all others, bring the data to about unit scale, or lower the learning rate."
         )
-    columns = map(np.array, zip(*history))
+    taken, of_training, of_held_out = map(np.array, zip(*history))
     params, state = best[1]
     density = objective.flow.at(objective.flow_params(params), objective.flow_state(state))
-    return Fitted(density, History(*columns, best[0], int(train_state.skipped)))
+    return Fitted(density, History(taken, of_training, of_held_out, best[0], int(train_state.skipped)))
 
 
 def _objective_and_data(flow, x, context) -> tuple[Objective, Batch, int | None]:
@@ -257,7 +257,7 @@ def _stacked(batches: Iterator[np.ndarray], number: int) -> np.ndarray:
     return np.stack([next(batches) for _ in range(number)])
 
 
-def _batch(data: Batch, rows: jax.Array) -> Batch:
+def _batch(data: Batch, rows: jax.Array | np.ndarray) -> Batch:
     return {**jax.tree.map(lambda leaf: leaf[rows], data), "index": rows}
 
 
@@ -371,13 +371,11 @@ def _check_rates(learning_rate, average_decay) -> None:
 @contextlib.contextmanager
 def _bar(rounds: int, shown: bool) -> Iterator[Callable]:
     """A bar where there is somebody to see it and rich to draw it; gives what is to be told of each evaluation."""
-    try:
-        from rich.progress import Progress
-    except ImportError:
-        shown = False
-    if not shown:
+    if not shown or find_spec("rich") is None:
         yield lambda entry: None
         return
+    from rich.progress import Progress
+
     bar = Progress(transient=True)
     in_notebook = bar.console.is_jupyter and find_spec("ipywidgets") is not None  # without, rich warns and draws none
     bar.disable = not (bar.console.is_terminal or in_notebook)  # no bar in a log file

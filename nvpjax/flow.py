@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +42,7 @@ class Flow(Checked):
     READS_CONTEXT = "log_prob"
 
     bijector: Bijector
-    base: Distribution = StandardNormal()
+    base: Distribution | Any = StandardNormal()
 
     def __post_init__(self):
         if not isinstance(self.bijector, Bijector):

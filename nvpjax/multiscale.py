@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 
-from nvpjax.bijector import Bijector
-from nvpjax.combinator import Combinator, added
+from nvpjax.bijector import Bijector, PyTree
+from nvpjax.combinator import Combinator, Visit, added
 
 
 @dataclass(frozen=True)
@@ -48,22 +49,24 @@ class MultiScale(Combinator):
             raise TypeError(f"MultiScale: expected at least one scale, each a Bijector, got {self.scales!r}.")
 
     @property
-    def parts(self):
+    def parts(self) -> tuple[Bijector, ...]:
         return self.scales
 
-    def with_parts(self, parts):
+    def with_parts(self, parts: Sequence[Bijector]) -> MultiScale:
         return MultiScale(tuple(parts))
 
-    def split(self, tree):
+    def split(self, tree: PyTree) -> Sequence[PyTree]:
         return tree
 
-    def join(self, trees):
+    def join(self, trees: Sequence[PyTree]) -> PyTree:
         return tuple(trees)
 
-    def keys(self, key, *, back):
+    def keys(self, key: jax.Array, *, back: bool) -> PyTree:
         return tuple(jax.random.split(key, len(self.scales)))
 
-    def go(self, visit, variables, x, context, *, back=False):
+    def go(
+        self, visit: Visit, variables: tuple[PyTree, ...], x: PyTree, context: PyTree, *, back: bool = False
+    ) -> tuple[PyTree, PyTree, PyTree]:
         for name, tree in zip(("params", "state"), variables):
             _check_length(self, name, tree)
         return (self._coarsest_first if back else self._finest_first)(visit, variables, x, context)

@@ -10,10 +10,12 @@ import abc
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from nvpjax.bijector import PyTree
 from nvpjax.dequantization import Dequantization, UniformDequantization, example_keys
@@ -22,6 +24,7 @@ from nvpjax.places import is_measured
 from nvpjax.values import expect_at_least
 
 Batch = dict[str, PyTree]
+_Numbers = TypeVar("_Numbers", float, np.ndarray, jax.Array)
 
 
 class Objective(abc.ABC):
@@ -80,15 +83,17 @@ class Likelihood(Objective):
 
     flow: Flow
 
-    def init(self, key, batch):
+    def init(self, key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
         return self.flow.init(key, *self.data((), (), key, batch))
 
-    def __call__(self, params, state, key, batch, *, train=False):
+    def __call__(
+        self, params: PyTree, state: PyTree, key: jax.Array, batch: Batch, *, train: bool = False
+    ) -> tuple[jax.Array, PyTree]:
         x, context = self.data(params, state, key, batch)
         log_prob, state = self.flow.log_prob(params, state, x, context, train=train)
         return -log_prob, state
 
-    def data(self, params, state, key, batch):
+    def data(self, params: PyTree, state: PyTree, key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
         return _entry(self, batch, "x"), batch.get("context")
 
 
@@ -132,30 +137,33 @@ class PixelLikelihood(Objective):
     def __post_init__(self):
         expect_at_least(self, 1, "levels")
 
-    def init(self, key, batch):
+    def init(self, key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
         flow_key, noise_key, draw_key = jax.random.split(key, 3)
         noise = self.dequantization.init(noise_key, _entry(self, batch, "image"), self.levels)
         x, _, context = self._spread(*noise, draw_key, batch)
         flow = self.flow.init(flow_key, x, context)
-        return tuple({"flow": of_flow, "dequantization": of_noise} for of_flow, of_noise in zip(flow, noise))
+        params, state = ({"flow": of_flow, "dequantization": of_noise} for of_flow, of_noise in zip(flow, noise))
+        return params, state
 
-    def __call__(self, params, state, key, batch, *, train=False):
+    def __call__(
+        self, params: PyTree, state: PyTree, key: jax.Array, batch: Batch, *, train: bool = False
+    ) -> tuple[jax.Array, PyTree]:
         x, log_q, context = self._spread(params["dequantization"], state["dequantization"], key, batch)
         log_prob, of_flow = self.flow.log_prob(params["flow"], state["flow"], x, context, train=train)
         nats = log_q - log_prob + math.log(self.levels) * x[0].size
         return nats, {**state, "flow": of_flow}
 
-    def data(self, params, state, key, batch):
+    def data(self, params: PyTree, state: PyTree, key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
         x, _, context = self._spread(params["dequantization"], state["dequantization"], key, batch)
         return x, context
 
-    def flow_params(self, params):
+    def flow_params(self, params: PyTree) -> PyTree:
         return params["flow"]
 
-    def flow_state(self, state):
+    def flow_state(self, state: PyTree) -> PyTree:
         return state["flow"]
 
-    def with_flow_state(self, state, of_flow):
+    def with_flow_state(self, state: PyTree, of_flow: PyTree) -> PyTree:
         return {**state, "flow": of_flow}
 
     def _spread(self, params, state, key, batch):
@@ -205,11 +213,13 @@ class ReverseKL(Objective):
         object.__setattr__(self, "event_shape", tuple(self.event_shape))
         expect_at_least(self, 1, "event_shape")
 
-    def init(self, key, batch):
+    def init(self, key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
         x = jnp.zeros((len(_entry(self, batch, "index")), *self.event_shape))
         return self.flow.init(key, x, batch.get("context"))
 
-    def __call__(self, params, state, key, batch, *, train=False):
+    def __call__(
+        self, params: PyTree, state: PyTree, key: jax.Array, batch: Batch, *, train: bool = False
+    ) -> tuple[jax.Array, PyTree]:
         if train and is_measured(state):
             raise ValueError(
                 "ReverseKL: expected a flow that measures nothing, since sampling measures no batch: leave BatchNorm "
@@ -224,7 +234,7 @@ class ReverseKL(Objective):
             )
         return log_q - log_density, state
 
-    def data(self, params, state, key, batch):
+    def data(self, params: PyTree, state: PyTree, key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
         x, _, context = self._draw(params, state, key, batch)
         return x, context
 
@@ -234,7 +244,7 @@ class ReverseKL(Objective):
         return *self.flow.from_latents(params, state, z, context), context
 
 
-def bits_per_dim(log_prob: jax.Array, dimensions: int, levels: int = 256) -> jax.Array:
+def bits_per_dim(log_prob: _Numbers, dimensions: int, levels: int = 256) -> _Numbers:
     """Turn a log-density over [0, 1] into bits per dimension of the discrete data.
 
         bits/dim = log₂ levels − log p(x) / (D·ln 2) = −(log p(x) − D·ln levels) / (D·ln 2)
@@ -253,7 +263,7 @@ def bits_per_dim(log_prob: jax.Array, dimensions: int, levels: int = 256) -> jax
     return math.log2(levels) - log_prob / (dimensions * math.log(2))
 
 
-def importance_weighted(nats: np.ndarray) -> np.ndarray:
+def importance_weighted(nats: ArrayLike) -> np.ndarray:
     """Put k draws of noise an example together to one number, nearer to −log P than their mean.
 
         P = E_u[p(x + u) / q(u)]  ≥  exp E_u[log p(x + u) − log q(u)]

@@ -6,17 +6,21 @@ The step itself is ``training.make_train_step`` with an ``axis_name``; here are 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+_Tree = TypeVar("_Tree")
+_Step = TypeVar("_Step", bound=Callable)
+Devices = Sequence[jax.Device]  # pyright: ignore[reportInvalidTypeForm] (jaxlib, where the class is, has no types)
+
 AXIS = "devices"
 """The name of the pmap axis, for models and steps that average over it."""
 
 
-def replicate(tree: Any, devices: Sequence[jax.Device] | None = None) -> Any:
+def replicate(tree: _Tree, devices: Devices | None = None) -> _Tree:
     """Give every local device a copy: each leaf gains a leading axis of the number of devices."""
     devices = list(devices or jax.local_devices())
     sharding = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
@@ -30,12 +34,12 @@ def replicate(tree: Any, devices: Sequence[jax.Device] | None = None) -> Any:
     return jax.tree.map(place, tree)
 
 
-def unreplicate(tree: Any) -> Any:
+def unreplicate(tree: _Tree) -> _Tree:
     """Take the first device's copy to host memory, as numpy arrays."""
     return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_shards[0].data)[0], tree)
 
 
-def shard(batch: Any, number: int) -> Any:
+def shard(batch: _Tree, number: int) -> _Tree:
     """Divide a batch among ``number`` devices: each array ``(batch, ...)`` to ``(number, batch/number, ...)``."""
 
     def divided(leaf):
@@ -49,7 +53,7 @@ def shard(batch: Any, number: int) -> Any:
     return jax.tree.map(divided, batch)
 
 
-def parallel_init(init: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
+def parallel_init(init: _Step, devices: Devices | None = None) -> _Step:
     """Run ``init(key, batch)`` on all local devices, each with its shard of the batch; the key is shared.
 
     For flows that measure in ``init`` (``ActNorm(axis_name=AXIS)``): they then measure the global batch, and every
@@ -58,17 +62,17 @@ def parallel_init(init: Callable, devices: Sequence[jax.Device] | None = None) -
     return _waiting(jax.pmap(init, axis_name=AXIS, in_axes=(None, 0), devices=devices))
 
 
-def parallel_train_step(step: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
+def parallel_train_step(step: _Step, devices: Devices | None = None) -> _Step:
     """Run ``step(train_state, key, batch)`` on all local devices; the key is shared, train state is donated."""
     return _waiting(jax.pmap(step, axis_name=AXIS, in_axes=(0, None, 0), donate_argnums=0, devices=devices))
 
 
-def parallel_eval_step(step: Callable, devices: Sequence[jax.Device] | None = None) -> Callable:
+def parallel_eval_step(step: _Step, devices: Devices | None = None) -> _Step:
     """Run ``step(params, state, key, batch)``, of evaluation or measuring, on all local devices; the key is shared."""
     return _waiting(jax.pmap(step, axis_name=AXIS, in_axes=(0, 0, None, 0), devices=devices))
 
 
-def _waiting(step: Callable) -> Callable:
+def _waiting(step: Callable) -> Any:
     """On the CPU backend wait for each step: JAX 0.10 deadlocks there when steps with collectives queue up."""
     if jax.default_backend() != "cpu":
         return step

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nvpjax.bijector import Bijector, StatelessBijector, zero_log_det
-from nvpjax.combinator import Combinator, added
+from nvpjax.bijector import Bijector, PyTree, StatelessBijector, zero_log_det
+from nvpjax.combinator import Combinator, Visit, added
 from nvpjax.values import expect_at_least, whole_numbers
 
 
@@ -40,14 +41,16 @@ class OnAxes(Combinator):
         object.__setattr__(self, "axes", whole_numbers(self, "axes"))
 
     @property
-    def parts(self):
+    def parts(self) -> tuple[Bijector, ...]:
         return (self.bijector,)
 
-    def with_parts(self, parts):
+    def with_parts(self, parts: Sequence[Bijector]) -> OnAxes:
         (bijector,) = parts
         return replace(self, bijector=bijector)
 
-    def go(self, visit, variables, x, context, *, back=False):
+    def go(
+        self, visit: Visit, variables: tuple[PyTree, ...], x: PyTree, context: PyTree, *, back: bool = False
+    ) -> tuple[PyTree, PyTree, PyTree]:
         rows = jax.tree.map(self._rows, x)
         batch, others = len(jax.tree.leaves(x)[0]), self._others(jax.tree.leaves(x)[0])
         y, sums, output = visit(self.bijector, variables, rows, _repeated(context, others), back)
@@ -108,14 +111,16 @@ class OnColumns(Combinator):
         object.__setattr__(self, "columns", whole_numbers(self, "columns"))
 
     @property
-    def parts(self):
+    def parts(self) -> tuple[Bijector, ...]:
         return (self.bijector,)
 
-    def with_parts(self, parts):
+    def with_parts(self, parts: Sequence[Bijector]) -> OnColumns:
         (bijector,) = parts
         return replace(self, bijector=bijector)
 
-    def go(self, visit, variables, x, context, *, back=False):
+    def go(
+        self, visit: Visit, variables: tuple[PyTree, ...], x: PyTree, context: PyTree, *, back: bool = False
+    ) -> tuple[PyTree, PyTree, PyTree]:
         cut = jax.tree.map(lambda a: a[..., self._places(a.shape)], x)
         y, sums, output = visit(self.bijector, variables, cut, context, back)
         before, after = jax.tree.leaves(cut)[0].shape, jax.tree.leaves(y)[0].shape
@@ -154,29 +159,31 @@ class OnLeaf(Combinator):
     leaf: int | str
 
     @property
-    def parts(self):
+    def parts(self) -> tuple[Bijector, ...]:
         return (self.bijector,)
 
-    def with_parts(self, parts):
+    def with_parts(self, parts: Sequence[Bijector]) -> OnLeaf:
         (bijector,) = parts
         return replace(self, bijector=bijector)
 
-    def go(self, visit, variables, x, context, *, back=False):
+    def go(
+        self, visit: Visit, variables: tuple[PyTree, ...], x: PyTree, context: PyTree, *, back: bool = False
+    ) -> tuple[PyTree, PyTree, PyTree]:
         y, sums, output = visit(self.bijector, variables, self._get(x), context, back)
         return self._put(x, y), added(visit.zero(x, context), sums), output
 
     def _get(self, tree):
         if not isinstance(tree, tuple | dict):
             raise TypeError(f"OnLeaf: expected a tuple or a dict of arrays, got {type(tree).__name__}.")
-        there = tree if isinstance(tree, dict) else range(len(tree))
+        there: dict[int | str, PyTree] = tree if isinstance(tree, dict) else dict(enumerate(tree))
         if self.leaf not in there:
             raise ValueError(f"OnLeaf: expected one of {list(there)}, got leaf={self.leaf!r}.")
-        return tree[self.leaf]
+        return there[self.leaf]
 
     def _put(self, tree, value):
         if isinstance(tree, dict):
             return {**tree, self.leaf: value}
-        return (*tree[: self.leaf], value, *tree[self.leaf + 1 :])
+        return tuple(value if place == self.leaf else entry for place, entry in enumerate(tree))
 
 
 @dataclass(frozen=True)
@@ -203,13 +210,13 @@ class Reshape(StatelessBijector):
         if math.prod(self.before) != math.prod(self.after):
             raise ValueError(f"Reshape: expected shapes of the same size, got {self.before} and {self.after}.")
 
-    def init_inverse(self, key, y, context=None):
+    def init_inverse(self, key: jax.Array, y: jax.Array, context: PyTree = None) -> tuple[PyTree, PyTree]:
         return (), ()
 
-    def forward_and_log_det(self, params, x, context):
+    def forward_and_log_det(self, params: PyTree, x: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         return _reshaped(x, self.before, self.after), zero_log_det(x)
 
-    def inverse_and_log_det(self, params, y, context):
+    def inverse_and_log_det(self, params: PyTree, y: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         return _reshaped(y, self.after, self.before), zero_log_det(y)
 
 

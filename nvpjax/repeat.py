@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 
-from nvpjax.bijector import Bijector
-from nvpjax.combinator import Combinator, added
+from nvpjax.bijector import Bijector, PyTree
+from nvpjax.combinator import Combinator, Composite, Visit, added
 from nvpjax.convolves import convolves, convolving_layers_are_a_loop
 from nvpjax.turns import beside, can_take_turns, complemented, in_turns
 from nvpjax.values import expect_at_least
@@ -58,22 +59,24 @@ class Repeat(Combinator):
             )
 
     @property
-    def parts(self):
+    def parts(self) -> tuple[Bijector, ...]:
         return (self.bijector,)
 
-    def with_parts(self, parts):
+    def with_parts(self, parts: Sequence[Bijector]) -> Repeat:
         (bijector,) = parts
         return replace(self, bijector=bijector)
 
-    def keys(self, key, *, back):
+    def keys(self, key: jax.Array, *, back: bool) -> PyTree:
         return jax.random.split(key, self.times)
 
-    def in_groups(self, size, wrap):
+    def in_groups(self, size: int, wrap: Callable[[Bijector], Composite]) -> Repeat:
         inner = replace(self, times=size)
         in_turns = self.alternate and size % 2 == 1
         return replace(self, bijector=wrap(inner), times=self.times // size, alternate=in_turns)
 
-    def go(self, visit, variables, x, context, *, back=False):
+    def go(
+        self, visit: Visit, variables: tuple[PyTree, ...], x: PyTree, context: PyTree, *, back: bool = False
+    ) -> tuple[PyTree, PyTree, PyTree]:
         def layer(bijector, carry, of_one, context):
             x, sums = carry
             y, more, output = visit(bijector, of_one, x, context, back)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial, singledispatch
-from typing import Any, NamedTuple
+from functools import partial, reduce, singledispatch
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from nvpjax.bijector import Bijector, PyTree, log_det_dtype, sum_over_event, zero_log_det
 from nvpjax.bijectors.coupling import Coupling
 from nvpjax.bijectors.masks import Mask
 from nvpjax.checked import unchecked
-from nvpjax.combinator import Combinator, Composite, applied, refuse_measuring
+from nvpjax.combinator import Combinator, Composite, Visit, applied, refuse_measuring
 from nvpjax.places import ERROR
 from nvpjax.repeat import fold, unfold
-from nvpjax.turns import InTurns, Turn, beside
+from nvpjax.turns import InTurns, Turn, beside, mask_at
 from nvpjax.values import expect_at_least, expect_finite
 
 
@@ -80,32 +81,36 @@ class Reversible(Composite):
             raise ValueError(f"Reversible: expected bound > 0, got {self.bound}.")
 
     @property
-    def parts(self):
+    def parts(self) -> tuple[Bijector, ...]:
         return (self.bijector,)
 
-    def with_parts(self, parts):
+    def with_parts(self, parts: Sequence[Bijector]) -> Reversible:
         (bijector,) = parts
         return replace(self, bijector=bijector)
 
-    def init(self, key, x, context=None):
+    def init(self, key: jax.Array, x: PyTree, context: PyTree = None) -> tuple[PyTree, PyTree]:
         params, state = self.bijector.init(key, x, context)
         return params, {"bijector": state, ERROR: jnp.float32(0)}
 
-    def init_inverse(self, key, y, context=None):
+    def init_inverse(self, key: jax.Array, y: PyTree, context: PyTree = None) -> tuple[PyTree, PyTree]:
         params, state = self.bijector.init_inverse(key, y, context)
         return params, {"bijector": state, ERROR: jnp.float32(0)}
 
-    def forward(self, params, state, x, context=None, *, train=False):
+    def forward(
+        self, params: PyTree, state: PyTree, x: PyTree, context: PyTree = None, *, train: bool = False
+    ) -> tuple[PyTree, jax.Array, PyTree]:
         return _forward(self, train, params, state, x, context)
 
-    def inverse(self, params, state, y, context=None, *, train=False):
+    def inverse(
+        self, params: PyTree, state: PyTree, y: PyTree, context: PyTree = None, *, train: bool = False
+    ) -> tuple[PyTree, jax.Array]:
         return self.bijector.inverse(params, state["bijector"], y, context, train=train)
 
-    def log_det(self, params, state, x, context=None):
+    def log_det(self, params: PyTree, state: PyTree, x: PyTree, context: PyTree = None) -> jax.Array:
         return self.bijector.log_det(params, state["bijector"], x, context)
 
 
-def layers_between_stored(error: float, layers: int, *, bound: float = 1e-3, dtype: Any = jnp.float32) -> int:
+def layers_between_stored(error: float, layers: int, *, bound: float = 1e-3, dtype: DTypeLike = jnp.float32) -> int:
     """Give the ``every`` for which the error should stay a tenth of ``bound``, from one measured over ``layers``.
 
         every = layers · log(bound / 10ε) / log(error / ε),     ε the dtype's rounding
@@ -206,13 +211,15 @@ class Whole(Combinator):
     bijector: Bijector
 
     @property
-    def parts(self):
+    def parts(self) -> tuple[Bijector, ...]:
         return (self.bijector,)
 
-    def with_parts(self, parts):
+    def with_parts(self, parts: Sequence[Bijector]) -> Whole:
         return Whole(*parts)
 
-    def go(self, visit, variables, x, context, *, back=False):
+    def go(
+        self, visit: Visit, variables: tuple[PyTree, ...], x: PyTree, context: PyTree, *, back: bool = False
+    ) -> tuple[PyTree, PyTree, PyTree]:
         return visit(self.bijector, variables, x, context, back)
 
 
@@ -375,7 +382,8 @@ def undo(leaf: Bijector, step: Step, cotangents) -> Undone:
         return step.apply(params, state, x, context, not step.back)
 
     _, pull = jax.vjp(apply, step.params, step.state, x, step.context)
-    return Undone(x, *pull(cotangents), error)
+    of_params, of_state, of_x, of_context = pull(cotangents)
+    return Undone(x, of_params, of_state, of_x, of_context, error)
 
 
 @undo.register
@@ -390,7 +398,7 @@ def _(leaf: InTurns, step, cotangents):
     coupling = leaf.bijector
     if not step.back or not isinstance(coupling, Coupling):
         return undo.dispatch(Bijector)(leaf, step, cotangents)
-    mask = leaf.mask_at(step.turned(step.context).odd)
+    mask = mask_at(step.turned(step.context).odd, coupling)
     return _undo_coupling(coupling, mask, lambda context: step.turned(context).context, step, cotangents)
 
 
@@ -420,7 +428,7 @@ def _undo_coupling(coupling: Coupling, mask: Mask, own: Callable, step: Step, co
 
 def _projection(x: PyTree) -> jax.Array:
     """r·x of each example, r of signs ±1 that look random: ``(batch,)``, in at least float32."""
-    return sum(_project(leaf) for leaf in jax.tree.leaves(x))
+    return reduce(jnp.add, map(_project, jax.tree.leaves(x)))
 
 
 def _project(leaf: jax.Array) -> jax.Array:

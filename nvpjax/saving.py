@@ -47,7 +47,7 @@ def save(path: str | os.PathLike, density: Density, known: Known = ()) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(beside, "wb") as file:
-            np.savez(file, description=np.frombuffer(document, np.uint8), **held)
+            np.savez(file, allow_pickle=False, description=np.frombuffer(document, np.uint8), **held)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

@@ -50,9 +50,11 @@ class TrainState(NamedTuple):
 
     def with_measured(self, state: PyTree, *, of_averages: bool = False) -> TrainState:
         """With a state that was measured anew: of the parameters, or of their averages."""
-        return (
-            self._replace(averages=self.averages._replace(state=state)) if of_averages else self._replace(state=state)
-        )
+        if not of_averages:
+            return self._replace(state=state)
+        if self.averages is None:
+            raise ValueError("with_measured: expected a train state that keeps averages, got one without.")
+        return self._replace(averages=self.averages._replace(state=state))
 
 
 def create_train_state(
@@ -134,7 +136,7 @@ def make_train_step(
             return jax.tree.map(lambda new_leaf, old_leaf: jnp.where(good, new_leaf, old_leaf), new, old)
 
         averages = train_state.averages
-        if averages is not None:
+        if averages is not None and average_decay is not None:
             rate = 1 - _decay(average_decay, train_state.step)
             moved = optax.incremental_update(params, averages.params, rate)
             averages = averages._replace(params=if_good(moved, averages.params))

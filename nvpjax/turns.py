@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard, cast
 
 import jax
 import jax.numpy as jnp
 
 from nvpjax.bijector import Bijector, PyTree
 from nvpjax.bijectors.masked import Masked
-from nvpjax.bijectors.masks import ChosenMask
+from nvpjax.bijectors.masks import ChosenMask, Complemented, Mask
 from nvpjax.combinator import Composite
 
 
@@ -54,46 +54,56 @@ class InTurns(Composite):
     bijector: Bijector
 
     @property
-    def parts(self):
+    def parts(self) -> tuple[Bijector, ...]:
         return (self.bijector,)
 
-    def with_parts(self, parts):
+    def with_parts(self, parts: Sequence[Bijector]) -> InTurns:
         return InTurns(*parts)
 
-    def mask_at(self, odd: jax.Array) -> ChosenMask:
-        return ChosenMask(self.bijector.mask, self.bijector.mask.complement(), odd)
-
-    def init(self, key, x, context=None):
+    def init(self, key: jax.Array, x: PyTree, context: PyTree = None) -> tuple[PyTree, PyTree]:
         context, odd = context
         if not _has_complement(self.bijector):
             return self.bijector.init(key, x, context)
-        return self.bijector.init_with_mask(self.mask_at(odd), key, x, context)
+        return self.bijector.init_with_mask(mask_at(odd, self.bijector), key, x, context)
 
-    def init_inverse(self, key, y, context=None):
+    def init_inverse(self, key: jax.Array, y: PyTree, context: PyTree = None) -> tuple[PyTree, PyTree]:
         context, odd = context
         if not _has_complement(self.bijector):
             return self.bijector.init_inverse(key, y, context)
-        return self.bijector.init_with_mask(self.mask_at(odd), key, y, context)
+        return self.bijector.init_with_mask(mask_at(odd, self.bijector), key, y, context)
 
-    def forward(self, params, state, x, context=None, *, train=False):
+    def forward(
+        self, params: PyTree, state: PyTree, x: PyTree, context: PyTree = None, *, train: bool = False
+    ) -> tuple[PyTree, jax.Array, PyTree]:
         context, odd = context
         if not _has_complement(self.bijector):
             return self.bijector.forward(params, state, x, context, train=train)
-        return self.bijector.forward_with_mask(self.mask_at(odd), params, state, x, context, train=train)
+        return self.bijector.forward_with_mask(mask_at(odd, self.bijector), params, state, x, context, train=train)
 
-    def inverse(self, params, state, y, context=None, *, train=False):
+    def inverse(
+        self, params: PyTree, state: PyTree, y: PyTree, context: PyTree = None, *, train: bool = False
+    ) -> tuple[PyTree, jax.Array]:
         context, odd = context
         if not _has_complement(self.bijector):
             return self.bijector.inverse(params, state, y, context, train=train)
-        return self.bijector.inverse_with_mask(self.mask_at(odd), params, state, y, context, train=train)
+        return self.bijector.inverse_with_mask(mask_at(odd, self.bijector), params, state, y, context, train=train)
 
 
-def _has_complement(bijector: Bijector) -> bool:
+def mask_at(odd: jax.Array, bijector: Masked) -> ChosenMask:
+    """The bijector's mask, or its complement where it is the complements' turn."""
+    return ChosenMask(bijector.mask, _complement(bijector), odd)
+
+
+def _has_complement(bijector: Bijector) -> TypeGuard[Masked]:
     return isinstance(bijector, Masked) and hasattr(bijector.mask, "complement")
 
 
+def _complement(bijector: Masked) -> Mask:
+    return cast(Complemented, bijector.mask).complement()
+
+
 def _complemented_leaf(leaf: Bijector) -> Bijector:
-    return leaf.with_mask(leaf.mask.complement()) if _has_complement(leaf) else leaf
+    return leaf.with_mask(_complement(leaf)) if _has_complement(leaf) else leaf
 
 
 def _with_leaves(change: Callable[[Bijector], Bijector], bijector: Bijector) -> Bijector:

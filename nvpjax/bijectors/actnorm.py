@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from nvpjax.bijector import Bijector, log_det_dtype
+from nvpjax.bijector import Bijector, PyTree, log_det_dtype
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class ActNorm(Bijector):
     EVENT_AXES = 1
     axis_name: str | None = None
 
-    def init(self, key, x, context=None):
+    def init(self, key: jax.Array, x: jax.Array, context: PyTree = None) -> tuple[PyTree, PyTree]:
         mean, log_deviation = self._measured(x)
         return {"shift": -mean, "log_scale": -log_deviation}, ()
 
-    def init_inverse(self, key, y, context=None):
+    def init_inverse(self, key: jax.Array, y: jax.Array, context: PyTree = None) -> tuple[PyTree, PyTree]:
         # Turned round, it is the data side that is to come out normalised.
         mean, log_deviation = self._measured(y)
         return {"shift": mean * jnp.exp(-log_deviation), "log_scale": log_deviation}, ()
@@ -58,15 +58,19 @@ class ActNorm(Bijector):
     def _over_devices(self, moment):
         return moment if self.axis_name is None else jax.lax.pmean(moment, self.axis_name)
 
-    def forward(self, params, state, x, context=None, *, train=False):
+    def forward(
+        self, params: PyTree, state: PyTree, x: jax.Array, context: PyTree = None, *, train: bool = False
+    ) -> tuple[jax.Array, jax.Array, PyTree]:
         shift, log_scale = (params[name].astype(x.dtype) for name in ("shift", "log_scale"))
         return (x + shift) * jnp.exp(log_scale), self._log_det(params, x), state
 
-    def inverse(self, params, state, y, context=None, *, train=False):
+    def inverse(
+        self, params: PyTree, state: PyTree, y: jax.Array, context: PyTree = None, *, train: bool = False
+    ) -> tuple[jax.Array, jax.Array]:
         shift, log_scale = (params[name].astype(y.dtype) for name in ("shift", "log_scale"))
         return y * jnp.exp(-log_scale) - shift, -self._log_det(params, y)
 
-    def log_det(self, params, state, x, context=None):
+    def log_det(self, params: PyTree, state: PyTree, x: jax.Array, context: PyTree = None) -> jax.Array:
         return self._log_det(params, x)
 
     def _log_det(self, params, x):

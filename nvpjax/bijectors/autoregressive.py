@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from nvpjax.bijector import Bijector, Conditioner, expect_conditioner, log_det_dtype, sum_over_event
+from nvpjax.bijector import Bijector, Conditioner, PyTree, expect_conditioner, log_det_dtype, sum_over_event
 from nvpjax.bijectors.transforms import Transform
 
 
@@ -50,7 +50,7 @@ class Autoregressive(Bijector):
     def __post_init__(self):
         expect_conditioner("Autoregressive", self.conditioner)
 
-    def init(self, key, x, context=None):
+    def init(self, key: jax.Array, x: jax.Array, context: PyTree = None) -> tuple[PyTree, PyTree]:
         if x.ndim != 2:
             raise ValueError(f"Autoregressive: expected shape (batch, entries), got {x.shape}. Put Reshape before it.")
         outputs = self._outputs(x)
@@ -75,11 +75,15 @@ class Autoregressive(Bijector):
         outputs = self._outputs(x)
         return self.conditioner.apply(params["conditioner"], state, x, context, outputs=outputs)[0].astype(x.dtype)
 
-    def forward(self, params, state, x, context=None, *, train=False):
+    def forward(
+        self, params: PyTree, state: PyTree, x: jax.Array, context: PyTree = None, *, train: bool = False
+    ) -> tuple[jax.Array, jax.Array, PyTree]:
         y, log_derivative = self.transform.forward(params["transform"], self._theta(params, state, x, context), x)
         return y, sum_over_event(log_derivative), state
 
-    def inverse(self, params, state, y, context=None, *, train=False):
+    def inverse(
+        self, params: PyTree, state: PyTree, y: jax.Array, context: PyTree = None, *, train: bool = False
+    ) -> tuple[jax.Array, jax.Array]:
         def next_entry(x, entry):
             # Entry i of this pass is right once the entries before it are; the others are passed over.
             theta = self._theta(params, state, x, context)

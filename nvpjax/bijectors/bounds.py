@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 
+from nvpjax.bijector import PyTree
 from nvpjax.values import expect_finite
 
 
 class Bound(Protocol):
     """What an affine transform asks of a bound; see the head of this file."""
 
-    def init(self, key: jax.Array) -> Any: ...
+    def init(self, key: jax.Array) -> PyTree: ...
 
-    def apply(self, params: Any, r: jax.Array) -> jax.Array: ...
+    def apply(self, params: PyTree, r: jax.Array) -> jax.Array: ...
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,10 @@ class TanhBound:
     def __post_init__(self):
         expect_finite(self)
 
-    def init(self, key):
+    def init(self, key: jax.Array) -> PyTree:
         return {"scale": jnp.asarray(self.initial_scale, jnp.float32)}
 
-    def apply(self, params, r):
+    def apply(self, params: PyTree, r: jax.Array) -> jax.Array:
         return params["scale"].astype(r.dtype) * jnp.tanh(r)
 
 
@@ -64,10 +65,10 @@ class SigmoidBound:
     def __post_init__(self):
         expect_finite(self)
 
-    def init(self, key):
+    def init(self, key: jax.Array) -> PyTree:
         return ()
 
-    def apply(self, params, r):
+    def apply(self, params: PyTree, r: jax.Array) -> jax.Array:
         return jax.nn.log_sigmoid(r + self.shift)
 
 
@@ -85,10 +86,10 @@ class SoftClipBound:
         if not self.limit > 0:
             raise ValueError(f"SoftClipBound: expected limit > 0, got {self.limit}.")
 
-    def init(self, key):
+    def init(self, key: jax.Array) -> PyTree:
         return ()
 
-    def apply(self, params, r):
+    def apply(self, params: PyTree, r: jax.Array) -> jax.Array:
         return self.limit * (2 / math.pi) * jnp.arctan(r / self.limit)
 
 
@@ -96,8 +97,8 @@ class SoftClipBound:
 class NoBound:
     """s = r. Nothing keeps exp(s) from overflowing or the inverse from losing its digits."""
 
-    def init(self, key):
+    def init(self, key: jax.Array) -> PyTree:
         return ()
 
-    def apply(self, params, r):
+    def apply(self, params: PyTree, r: jax.Array) -> jax.Array:
         return r

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import jax
 
-from nvpjax.bijector import Conditioner, expect_conditioner, expect_part, sum_over_event
+from nvpjax.bijector import Conditioner, PyTree, expect_conditioner, expect_part, sum_over_event
 from nvpjax.bijectors.masked import Masked
 from nvpjax.bijectors.masks import Mask
 from nvpjax.bijectors.transforms import Transform
@@ -51,7 +51,7 @@ class Coupling(Masked):
         expect_part("Coupling", self.transform, "transform", "Affine()", "parameters_per_element")
         expect_conditioner("Coupling", self.conditioner)
 
-    def init_with_mask(self, mask, key, x, context):
+    def init_with_mask(self, mask: Mask, key: jax.Array, x: jax.Array, context: PyTree) -> tuple[PyTree, PyTree]:
         passed, changed = mask.split(x)
         shown = mask.shown(passed)
         outputs = self.outputs(changed)
@@ -67,29 +67,43 @@ class Coupling(Masked):
             )
         return {"transform": self.transform.init(transform_key), "conditioner": params}, state
 
-    def outputs(self, changed):
+    def outputs(self, changed: jax.Array) -> int:
         """How many numbers the conditioner is to give at every position of the part that changes."""
         return self.transform.parameters_per_element * changed.shape[-1]
 
-    def theta(self, mask, params, state, passed, context, *, outputs, train):
+    def theta(
+        self,
+        mask: Mask,
+        params: PyTree,
+        state: PyTree,
+        passed: jax.Array,
+        context: PyTree,
+        *,
+        outputs: int,
+        train: bool,
+    ) -> tuple[jax.Array, PyTree]:
         """What the conditioner says to the part that passes: ``(θ, state)``, from the conditioner's own params."""
         shown = mask.shown(passed)
         theta, state = self.conditioner.apply(params, state, shown, context, outputs=outputs, train=train)
         return theta.astype(passed.dtype), state
 
-    def given_theta(self, mask, params, theta, x):
+    def given_theta(self, mask: Mask, params: PyTree, theta: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Forward with θ at hand: ``(y, log_det)``, from the transform's own params."""
         passed, changed = mask.split(x)
         y, log_derivative = self.transform.forward(params, theta, changed)
         return mask.merge(passed, y), sum_over_event(mask.only_changed(log_derivative))
 
-    def forward_with_mask(self, mask, params, state, x, context, *, train):
+    def forward_with_mask(
+        self, mask: Mask, params: PyTree, state: PyTree, x: jax.Array, context: PyTree, *, train: bool
+    ) -> tuple[jax.Array, jax.Array, PyTree]:
         passed, changed = mask.split(x)
         outputs = self.outputs(changed)
         theta, state = self.theta(mask, params["conditioner"], state, passed, context, outputs=outputs, train=train)
         return *self.given_theta(mask, params["transform"], theta, x), state
 
-    def inverse_with_mask(self, mask, params, state, y, context, *, train):
+    def inverse_with_mask(
+        self, mask: Mask, params: PyTree, state: PyTree, y: jax.Array, context: PyTree, *, train: bool
+    ) -> tuple[jax.Array, jax.Array]:
         passed, changed = mask.split(y)
         outputs = self.outputs(changed)
         theta, _ = self.theta(mask, params["conditioner"], state, passed, context, outputs=outputs, train=train)

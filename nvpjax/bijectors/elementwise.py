@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from nvpjax.bijector import StatelessBijector, log_det_dtype, sum_over_event, zero_log_det
+from nvpjax.bijector import PyTree, StatelessBijector, log_det_dtype, sum_over_event, zero_log_det
 from nvpjax.values import expect_finite
 
 
@@ -40,14 +40,14 @@ class Elementwise(StatelessBijector):
     def log_derivative(self, x: jax.Array) -> jax.Array:
         """Give log|f'(x)|."""
 
-    def forward_and_log_det(self, params, x, context):
+    def forward_and_log_det(self, params: PyTree, x: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         return self.function(x), sum_over_event(self.log_derivative(x))
 
-    def inverse_and_log_det(self, params, y, context):
+    def inverse_and_log_det(self, params: PyTree, y: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         x = self.inverse_function(y)
         return x, -sum_over_event(self.log_derivative(x))
 
-    def log_det(self, params, state, x, context=None):
+    def log_det(self, params: PyTree, state: PyTree, x: jax.Array, context: PyTree = None) -> jax.Array:
         return sum_over_event(self.log_derivative(x))
 
 
@@ -66,13 +66,13 @@ class FixedAffine(Elementwise):
         if self.scale == 0:
             raise ValueError("FixedAffine: expected a scale other than 0, which cannot be inverted.")
 
-    def function(self, x):
+    def function(self, x: jax.Array) -> jax.Array:
         return self.scale * x + self.shift
 
-    def inverse_function(self, y):
+    def inverse_function(self, y: jax.Array) -> jax.Array:
         return (y - self.shift) / self.scale
 
-    def log_derivative(self, x):
+    def log_derivative(self, x: jax.Array) -> jax.Array:
         return jnp.full_like(x, math.log(abs(self.scale)))
 
 
@@ -80,13 +80,13 @@ class FixedAffine(Elementwise):
 class Exp(Elementwise):
     """y = exp(x), from the line to the positive numbers;  log|∂y/∂x| = x."""
 
-    def function(self, x):
+    def function(self, x: jax.Array) -> jax.Array:
         return jnp.exp(x)
 
-    def inverse_function(self, y):
+    def inverse_function(self, y: jax.Array) -> jax.Array:
         return jnp.log(y)
 
-    def log_derivative(self, x):
+    def log_derivative(self, x: jax.Array) -> jax.Array:
         return x
 
 
@@ -97,16 +97,16 @@ class Log(Elementwise):
     x ≤ 0 gives NaN or −inf: it is not in the domain.
     """
 
-    def function(self, x):
+    def function(self, x: jax.Array) -> jax.Array:
         return jnp.log(x)
 
-    def inverse_function(self, y):
+    def inverse_function(self, y: jax.Array) -> jax.Array:
         return jnp.exp(y)
 
-    def log_derivative(self, x):
+    def log_derivative(self, x: jax.Array) -> jax.Array:
         return -jnp.log(x)
 
-    def inverse_and_log_det(self, params, y, context):
+    def inverse_and_log_det(self, params: PyTree, y: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         return jnp.exp(y), sum_over_event(y)  # from y: exp(y) overflows far out
 
 
@@ -118,13 +118,13 @@ class Softplus(Elementwise):
     is right there all the same.
     """
 
-    def function(self, x):
+    def function(self, x: jax.Array) -> jax.Array:
         return jax.nn.softplus(x)
 
-    def inverse_function(self, y):
+    def inverse_function(self, y: jax.Array) -> jax.Array:
         return y + jnp.log(-jnp.expm1(-y))
 
-    def log_derivative(self, x):
+    def log_derivative(self, x: jax.Array) -> jax.Array:
         return jax.nn.log_sigmoid(x)
 
 
@@ -136,13 +136,13 @@ class Sigmoid(Elementwise):
     with a margin, for data that reach 0 and 1, is ``Logit``.
     """
 
-    def function(self, x):
+    def function(self, x: jax.Array) -> jax.Array:
         return jax.nn.sigmoid(x)
 
-    def inverse_function(self, y):
+    def inverse_function(self, y: jax.Array) -> jax.Array:
         return jnp.log(y) - jnp.log1p(-y)
 
-    def log_derivative(self, x):
+    def log_derivative(self, x: jax.Array) -> jax.Array:
         return jax.nn.log_sigmoid(x) + jax.nn.log_sigmoid(-x)
 
 
@@ -153,13 +153,13 @@ class Tanh(Elementwise):
     From 9 on in float32 y rounds to 1 and cannot be taken back; the log-det is right there all the same.
     """
 
-    def function(self, x):
+    def function(self, x: jax.Array) -> jax.Array:
         return jnp.tanh(x)
 
-    def inverse_function(self, y):
+    def inverse_function(self, y: jax.Array) -> jax.Array:
         return _arctanh(y)
 
-    def log_derivative(self, x):
+    def log_derivative(self, x: jax.Array) -> jax.Array:
         return -2 * _log_cosh(x)
 
 
@@ -167,16 +167,16 @@ class Tanh(Elementwise):
 class Arctanh(Elementwise):
     """y = artanh x = ½·log((1 + x)/(1 − x)), from (−1, 1) to the line;  log|∂y/∂x| = −log(1 − x) − log(1 + x)."""
 
-    def function(self, x):
+    def function(self, x: jax.Array) -> jax.Array:
         return _arctanh(x)
 
-    def inverse_function(self, y):
+    def inverse_function(self, y: jax.Array) -> jax.Array:
         return jnp.tanh(y)
 
-    def log_derivative(self, x):
+    def log_derivative(self, x: jax.Array) -> jax.Array:
         return -jnp.log1p(-x) - jnp.log1p(x)
 
-    def inverse_and_log_det(self, params, y, context):
+    def inverse_and_log_det(self, params: PyTree, y: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         # From y, not from x = tanh y, which has rounded to 1 far out.
         return jnp.tanh(y), -2 * sum_over_event(_log_cosh(y))
 
@@ -188,13 +188,13 @@ class Sinh(Elementwise):
     Overflows above 89 in float32; the log-det does not.
     """
 
-    def function(self, x):
+    def function(self, x: jax.Array) -> jax.Array:
         return jnp.sinh(x)
 
-    def inverse_function(self, y):
+    def inverse_function(self, y: jax.Array) -> jax.Array:
         return jnp.arcsinh(y)
 
-    def log_derivative(self, x):
+    def log_derivative(self, x: jax.Array) -> jax.Array:
         return _log_cosh(x)
 
 
@@ -202,16 +202,16 @@ class Sinh(Elementwise):
 class Arcsinh(Elementwise):
     """y = arsinh x = log(x + √(1 + x²)), from line to line;  log|∂y/∂x| = −½·log(1 + x²). It tames heavy tails."""
 
-    def function(self, x):
+    def function(self, x: jax.Array) -> jax.Array:
         return jnp.arcsinh(x)
 
-    def inverse_function(self, y):
+    def inverse_function(self, y: jax.Array) -> jax.Array:
         return jnp.sinh(y)
 
-    def log_derivative(self, x):
+    def log_derivative(self, x: jax.Array) -> jax.Array:
         return -jnp.log(jnp.hypot(x, jnp.ones_like(x)))
 
-    def inverse_and_log_det(self, params, y, context):
+    def inverse_and_log_det(self, params: PyTree, y: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         return jnp.sinh(y), sum_over_event(_log_cosh(y))  # from y: sinh(y) overflows far out
 
 
@@ -229,16 +229,16 @@ class Power(Elementwise):
         if self.exponent == 0:
             raise ValueError("Power: expected an exponent other than 0, which cannot be inverted.")
 
-    def function(self, x):
+    def function(self, x: jax.Array) -> jax.Array:
         return jnp.power(x, self.exponent)
 
-    def inverse_function(self, y):
+    def inverse_function(self, y: jax.Array) -> jax.Array:
         return jnp.power(y, 1 / self.exponent)
 
-    def log_derivative(self, x):
+    def log_derivative(self, x: jax.Array) -> jax.Array:
         return math.log(abs(self.exponent)) + (self.exponent - 1) * jnp.log(x)
 
-    def inverse_and_log_det(self, params, y, context):
+    def inverse_and_log_det(self, params: PyTree, y: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         # From y: y^(1/exponent) over- and underflows far out.
         log_derivative = math.log(abs(self.exponent)) + (1 - 1 / self.exponent) * jnp.log(y)
         return jnp.power(y, 1 / self.exponent), -sum_over_event(log_derivative)
@@ -253,13 +253,13 @@ class NormalCDF(Elementwise):
     Above 5 in float32 y rounds to 1 and cannot be taken back; the log-det is right there all the same.
     """
 
-    def function(self, x):
+    def function(self, x: jax.Array) -> jax.Array:
         return jax.scipy.special.ndtr(x.astype(log_det_dtype(x))).astype(x.dtype)
 
-    def inverse_function(self, y):
+    def inverse_function(self, y: jax.Array) -> jax.Array:
         return jax.scipy.special.ndtri(y.astype(log_det_dtype(y))).astype(y.dtype)
 
-    def log_derivative(self, x):
+    def log_derivative(self, x: jax.Array) -> jax.Array:
         return -0.5 * (jnp.square(x) + math.log(2 * math.pi))
 
 
@@ -277,13 +277,13 @@ class LeakyReLU(Elementwise):
         if not self.slope > 0:
             raise ValueError(f"LeakyReLU: expected slope > 0, got {self.slope}: otherwise it cannot be inverted.")
 
-    def function(self, x):
+    def function(self, x: jax.Array) -> jax.Array:
         return jnp.where(x < 0, self.slope * x, x)
 
-    def inverse_function(self, y):
+    def inverse_function(self, y: jax.Array) -> jax.Array:
         return jnp.where(y < 0, y / self.slope, y)
 
-    def log_derivative(self, x):
+    def log_derivative(self, x: jax.Array) -> jax.Array:
         return jnp.where(x < 0, jnp.asarray(math.log(self.slope), x.dtype), 0)
 
 
@@ -318,12 +318,12 @@ class Logit(StatelessBijector):
         if not 0 <= self.alpha < 0.5:
             raise ValueError(f"Logit: expected 0 <= alpha < 0.5, got {self.alpha}.")
 
-    def forward_and_log_det(self, params, x, context):
+    def forward_and_log_det(self, params: PyTree, x: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         # 1 − v is built from 1 − x, not from v: near x = 1 with a small α the subtraction would lose all digits.
         y = jnp.log(self.alpha + (1 - 2 * self.alpha) * x) - jnp.log(self.alpha + (1 - 2 * self.alpha) * (1 - x))
         return y, self._log_det(y)
 
-    def inverse_and_log_det(self, params, y, context):
+    def inverse_and_log_det(self, params: PyTree, y: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         x = (jax.nn.sigmoid(y) - self.alpha) / (1 - 2 * self.alpha)
         return x, -self._log_det(y)
 
@@ -344,14 +344,14 @@ class Scale(StatelessBijector):
 
     EVENT_AXES = 0
 
-    def init_params(self, key, x, context=None):
+    def init_params(self, key: jax.Array, x: jax.Array, context: PyTree = None) -> PyTree:
         return {"log_scale": jnp.zeros(x.shape[1:])}
 
-    def forward_and_log_det(self, params, x, context):
+    def forward_and_log_det(self, params: PyTree, x: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         log_scale = params["log_scale"].astype(x.dtype)
         return x * jnp.exp(log_scale), sum_over_event(jnp.broadcast_to(log_scale, x.shape))
 
-    def inverse_and_log_det(self, params, y, context):
+    def inverse_and_log_det(self, params: PyTree, y: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         log_scale = params["log_scale"].astype(y.dtype)
         return y * jnp.exp(-log_scale), -sum_over_event(jnp.broadcast_to(log_scale, y.shape))
 
@@ -366,13 +366,13 @@ class Shift(StatelessBijector):
 
     EVENT_AXES = 0
 
-    def init_params(self, key, x, context=None):
+    def init_params(self, key: jax.Array, x: jax.Array, context: PyTree = None) -> PyTree:
         return {"shift": jnp.zeros(x.shape[1:])}
 
-    def forward_and_log_det(self, params, x, context):
+    def forward_and_log_det(self, params: PyTree, x: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         return x + params["shift"].astype(x.dtype), zero_log_det(x)
 
-    def inverse_and_log_det(self, params, y, context):
+    def inverse_and_log_det(self, params: PyTree, y: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         return y - params["shift"].astype(y.dtype), zero_log_det(y)
 
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
-from nvpjax.bijector import Bijector, StatelessBijector, log_det_dtype
+from nvpjax.bijector import Bijector, PyTree, StatelessBijector, log_det_dtype
 from nvpjax.values import expect_at_least
 
 
@@ -40,14 +40,14 @@ class Linear(StatelessBijector):
 
     EVENT_AXES = 1
 
-    def init_params(self, key, x, context=None):
+    def init_params(self, key: jax.Array, x: jax.Array, context: PyTree = None) -> PyTree:
         return {"matrix": _random_orthogonal(key, x.shape[-1])}
 
-    def forward_and_log_det(self, params, x, context):
+    def forward_and_log_det(self, params: PyTree, x: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         matrix = params["matrix"].astype(log_det_dtype(x))
         return _apply(matrix, x), _volume(jnp.linalg.slogdet(matrix)[1], x)
 
-    def inverse_and_log_det(self, params, y, context):
+    def inverse_and_log_det(self, params: PyTree, y: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         matrix = params["matrix"].astype(log_det_dtype(y))
         x = _on_columns(lambda columns: jnp.linalg.solve(matrix, columns), y)
         return x, -_volume(jnp.linalg.slogdet(matrix)[1], y)
@@ -77,7 +77,7 @@ class LULinear(Bijector):
 
     EVENT_AXES = 1
 
-    def init(self, key, x, context=None):
+    def init(self, key: jax.Array, x: jax.Array, context: PyTree = None) -> tuple[PyTree, PyTree]:
         permutation, lower, upper = jax.scipy.linalg.lu(_random_orthogonal(key, x.shape[-1]))
         diagonal = jnp.diag(upper)
         params = {"lower": jnp.tril(lower, -1), "upper": jnp.triu(upper, 1), "log_scale": jnp.log(jnp.abs(diagonal))}
@@ -92,12 +92,16 @@ class LULinear(Bijector):
         lower = jnp.tril(lower, -1) + jnp.eye(len(lower), dtype=dtype)
         return lower, jnp.triu(upper, 1) + jnp.diag(state["sign"] * jnp.exp(log_scale)), jnp.sum(log_scale)
 
-    def forward(self, params, state, x, context=None, *, train=False):
+    def forward(
+        self, params: PyTree, state: PyTree, x: jax.Array, context: PyTree = None, *, train: bool = False
+    ) -> tuple[jax.Array, jax.Array, PyTree]:
         lower, upper, log_det = self._factors(params, state, log_det_dtype(x))
         y = _apply((lower @ upper)[state["permutation"]], x)
         return y, _volume(log_det, x), state
 
-    def inverse(self, params, state, y, context=None, *, train=False):
+    def inverse(
+        self, params: PyTree, state: PyTree, y: jax.Array, context: PyTree = None, *, train: bool = False
+    ) -> tuple[jax.Array, jax.Array]:
         lower, upper, log_det = self._factors(params, state, log_det_dtype(y))
         undo = jnp.argsort(state["permutation"])
 
@@ -125,7 +129,7 @@ class Triangular(StatelessBijector):
     EVENT_AXES = 1
     lower: bool = True
 
-    def init_params(self, key, x, context=None):
+    def init_params(self, key: jax.Array, x: jax.Array, context: PyTree = None) -> PyTree:
         channels = x.shape[-1]
         zeros = jnp.zeros(channels)
         return {"matrix": jnp.zeros((channels, channels)), "log_diagonal": zeros, "shift": zeros}
@@ -135,11 +139,11 @@ class Triangular(StatelessBijector):
         beside = jnp.tril(matrix, -1) if self.lower else jnp.triu(matrix, 1)
         return beside + jnp.diag(jnp.exp(log_diagonal)), shift, jnp.sum(log_diagonal)
 
-    def forward_and_log_det(self, params, x, context):
+    def forward_and_log_det(self, params: PyTree, x: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         matrix, shift, log_det = self._parts(params, log_det_dtype(x))
         return (_apply(matrix, x.astype(matrix.dtype)) + shift).astype(x.dtype), _volume(log_det, x)
 
-    def inverse_and_log_det(self, params, y, context):
+    def inverse_and_log_det(self, params: PyTree, y: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         matrix, shift, log_det = self._parts(params, log_det_dtype(y))
         x = _on_columns(lambda columns: solve_triangular(matrix, columns, lower=self.lower), y - shift)
         return x.astype(y.dtype), -_volume(log_det, y)
@@ -169,7 +173,7 @@ class Householder(StatelessBijector):
     def __post_init__(self):
         expect_at_least(self, 1, "reflections")
 
-    def init_params(self, key, x, context=None):
+    def init_params(self, key: jax.Array, x: jax.Array, context: PyTree = None) -> PyTree:
         return {"vectors": jax.random.normal(key, (self.reflections, x.shape[-1]))}
 
     def _reflected(self, params, x, reverse):
@@ -181,10 +185,10 @@ class Householder(StatelessBijector):
         y, _ = jax.lax.scan(reflect, x.astype(vectors.dtype), vectors, reverse=reverse)
         return y.astype(x.dtype), _volume(jnp.zeros((), vectors.dtype), x)
 
-    def forward_and_log_det(self, params, x, context):
+    def forward_and_log_det(self, params: PyTree, x: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         return self._reflected(params, x, reverse=True)
 
-    def inverse_and_log_det(self, params, y, context):
+    def inverse_and_log_det(self, params: PyTree, y: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         return self._reflected(params, y, reverse=False)
 
 

@@ -30,6 +30,12 @@ class Mask(Protocol):
     def shown(self, passed: jax.Array) -> jax.Array: ...
 
 
+class Complemented(Mask, Protocol):
+    """A mask that can take turns with its complement in a ``Repeat``."""
+
+    def complement(self) -> Mask: ...
+
+
 @dataclass(frozen=True)
 class ChannelMask:
     """One half of the channels passes, the other changes. The tensor is split, so the conditioner sees half of it.
@@ -54,19 +60,19 @@ class ChannelMask:
     def complement(self) -> ChannelMask:
         return ChannelMask("second" if self.passes == "first" else "first")
 
-    def split(self, x):
+    def split(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         if x.ndim < 2 or x.shape[-1] < 2:
             raise ValueError(f"ChannelMask: expected shape (batch, ..., channels >= 2), got {x.shape}.")
         first, second = jnp.split(x, [x.shape[-1] // 2], axis=-1)
         return (first, second) if self.passes == "first" else (second, first)
 
-    def merge(self, passed, changed):
+    def merge(self, passed: jax.Array, changed: jax.Array) -> jax.Array:
         return jnp.concatenate([passed, changed] if self.passes == "first" else [changed, passed], axis=-1)
 
-    def only_changed(self, a):
+    def only_changed(self, a: jax.Array) -> jax.Array:
         return a
 
-    def shown(self, passed):
+    def shown(self, passed: jax.Array) -> jax.Array:
         return passed
 
 
@@ -108,17 +114,17 @@ class Checkerboard:
         parity = np.indices(a.shape[1:-1]).sum(axis=0)[..., None] % 2
         return parity == (0 if self.passes == "even" else 1)
 
-    def split(self, x):
+    def split(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         b = self._passed_positions(x)
         return jnp.where(b, x, 0), jnp.where(b, 0, x)
 
-    def merge(self, passed, changed):
+    def merge(self, passed: jax.Array, changed: jax.Array) -> jax.Array:
         return jnp.where(self._passed_positions(passed), passed, changed)
 
-    def only_changed(self, a):
+    def only_changed(self, a: jax.Array) -> jax.Array:
         return jnp.where(self._passed_positions(a), 0, a)
 
-    def shown(self, passed):
+    def shown(self, passed: jax.Array) -> jax.Array:
         b = jnp.asarray(self._passed_positions(passed), passed.dtype)
         return jnp.concatenate([passed, jnp.broadcast_to(b, (*passed.shape[:-1], 1))], axis=-1)
 
@@ -150,16 +156,16 @@ class AlternatingMask:
             raise ValueError(f"AlternatingMask: expected a last axis of at least 2 entries, got {entries}.")
         return np.arange(entries) % 2 == (0 if self.passes == "even" else 1)
 
-    def split(self, x):
+    def split(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         return _split_entries(x, self._passed_entries(x.shape[-1]))
 
-    def merge(self, passed, changed):
+    def merge(self, passed: jax.Array, changed: jax.Array) -> jax.Array:
         return _merge_entries(passed, changed, self._passed_entries(passed.shape[-1] + changed.shape[-1]))
 
-    def only_changed(self, a):
+    def only_changed(self, a: jax.Array) -> jax.Array:
         return a
 
-    def shown(self, passed):
+    def shown(self, passed: jax.Array) -> jax.Array:
         return passed
 
 
@@ -189,18 +195,18 @@ class BooleanMask:
     def complement(self) -> BooleanMask:
         return BooleanMask(tuple(not entry for entry in self.passes))
 
-    def split(self, x):
+    def split(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         if x.ndim < 2 or x.shape[-1] != len(self.passes):
             raise ValueError(f"BooleanMask: expected a last axis of {len(self.passes)} entries, got shape {x.shape}.")
         return _split_entries(x, np.array(self.passes))
 
-    def merge(self, passed, changed):
+    def merge(self, passed: jax.Array, changed: jax.Array) -> jax.Array:
         return _merge_entries(passed, changed, np.array(self.passes))
 
-    def only_changed(self, a):
+    def only_changed(self, a: jax.Array) -> jax.Array:
         return a
 
-    def shown(self, passed):
+    def shown(self, passed: jax.Array) -> jax.Array:
         return passed
 
 
@@ -208,16 +214,16 @@ class BooleanMask:
 class NoMask:
     """Nothing passes, the whole event changes: for bijectors that can act on a part, and are to act on all."""
 
-    def split(self, x):
+    def split(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         return x[..., :0], x
 
-    def merge(self, passed, changed):
+    def merge(self, passed: jax.Array, changed: jax.Array) -> jax.Array:
         return changed
 
-    def only_changed(self, a):
+    def only_changed(self, a: jax.Array) -> jax.Array:
         return a
 
-    def shown(self, passed):
+    def shown(self, passed: jax.Array) -> jax.Array:
         return passed
 
 
@@ -233,16 +239,16 @@ class ChosenMask(NamedTuple):
     choose_other: jax.Array
     """``(batch,)`` booleans."""
 
-    def split(self, x):
+    def split(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         return self._choose(self.mask.split(x), self.other.split(x))
 
-    def merge(self, passed, changed):
+    def merge(self, passed: jax.Array, changed: jax.Array) -> jax.Array:
         return self._choose(self.mask.merge(passed, changed), self.other.merge(passed, changed))
 
-    def only_changed(self, a):
+    def only_changed(self, a: jax.Array) -> jax.Array:
         return self._choose(self.mask.only_changed(a), self.other.only_changed(a))
 
-    def shown(self, passed):
+    def shown(self, passed: jax.Array) -> jax.Array:
         return self._choose(self.mask.shown(passed), self.other.shown(passed))
 
     def _choose(self, of_mask, of_other):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from nvpjax.bijector import log_det_dtype
+from nvpjax.bijector import PyTree, log_det_dtype
 from nvpjax.bijectors.bounds import Bound, TanhBound
 from nvpjax.bijectors.root import solve_increasing
 from nvpjax.bijectors.transforms import by_parameter
@@ -49,15 +49,15 @@ class LogisticMixture:
     def parameters_per_element(self) -> int:
         return 3 * self.components + 2
 
-    def init(self, key):
+    def init(self, key: jax.Array) -> PyTree:
         return self.bound.init(key)
 
-    def forward(self, params, theta, x):
+    def forward(self, params: PyTree, theta: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         log_weights, means, log_scales, a, b = self._parts(params, theta)
         logit, log_slope = _logit_of_mixture(log_weights, means, log_scales, x.astype(means.dtype))
         return (logit * jnp.exp(a) + b).astype(x.dtype), log_slope + a
 
-    def inverse(self, params, theta, y):
+    def inverse(self, params: PyTree, theta: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         log_weights, means, log_scales, a, b = self._parts(params, theta)
         logit = (y.astype(means.dtype) - b) * jnp.exp(-a)
         each = means + jnp.exp(log_scales) * logit

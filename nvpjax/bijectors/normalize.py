@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from nvpjax.bijector import log_det_dtype, sum_over_event
+from nvpjax.bijector import PyTree, log_det_dtype, sum_over_event
 from nvpjax.bijectors.masked import Masked
 from nvpjax.bijectors.masks import Mask, NoMask
 from nvpjax.values import expect_finite
@@ -62,13 +62,15 @@ class BatchNorm(Masked):
         if not (0 <= self.lag < 1 and 0 <= self.momentum < 1 and self.epsilon >= 0):
             raise ValueError(f"BatchNorm: expected 0 <= lag, momentum < 1 and epsilon >= 0, got {self!r}.")
 
-    def init_with_mask(self, mask, key, x, context):
+    def init_with_mask(self, mask: Mask, key: jax.Array, x: jax.Array, context: PyTree) -> tuple[PyTree, PyTree]:
         _, changed = mask.split(x)
         zeros, ones = (make(changed.shape[-1], log_det_dtype(x)) for make in (jnp.zeros, jnp.ones))
         state = {"mean": zeros, "variance": ones, "used_mean": zeros, "used_variance": ones, "steps": jnp.int32(0)}
         return (), state
 
-    def forward_with_mask(self, mask, params, state, x, context, *, train):
+    def forward_with_mask(
+        self, mask: Mask, params: PyTree, state: PyTree, x: jax.Array, context: PyTree, *, train: bool
+    ) -> tuple[jax.Array, jax.Array, PyTree]:
         passed, changed = mask.split(x)
         if train:
             mean, variance = self._batch_moments(mask, changed)
@@ -81,7 +83,9 @@ class BatchNorm(Masked):
         y = (changed - mean) * jax.lax.rsqrt(variance + self.epsilon).astype(x.dtype)
         return mask.merge(passed, y), -self._half_log_variance(mask, variance, changed), state
 
-    def inverse_with_mask(self, mask, params, state, y, context, *, train):
+    def inverse_with_mask(
+        self, mask: Mask, params: PyTree, state: PyTree, y: jax.Array, context: PyTree, *, train: bool
+    ) -> tuple[jax.Array, jax.Array]:
         passed, changed = mask.split(y)
         mean, variance = (state["used_mean"], state["used_variance"]) if train else (state["mean"], state["variance"])
         mean, variance = mean.astype(y.dtype), variance.astype(log_det_dtype(y))

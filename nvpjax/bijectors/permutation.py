@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nvpjax.bijector import Bijector, StatelessBijector, zero_log_det
+from nvpjax.bijector import Bijector, PyTree, StatelessBijector, zero_log_det
 from nvpjax.values import whole_numbers
 
 
@@ -31,15 +31,15 @@ class Permutation(StatelessBijector):
         if sorted(self.order) != list(range(len(self.order))):
             raise ValueError(f"Permutation: expected each of 0 … {len(self.order) - 1} once, got {self.order}.")
 
-    def init_params(self, key, x, context=None):
+    def init_params(self, key: jax.Array, x: jax.Array, context: PyTree = None) -> PyTree:
         if x.shape[-1] != len(self.order):
             raise ValueError(f"Permutation: expected a last axis of {len(self.order)} entries, got shape {x.shape}.")
         return ()
 
-    def forward_and_log_det(self, params, x, context):
+    def forward_and_log_det(self, params: PyTree, x: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         return x[..., np.array(self.order)], zero_log_det(x)
 
-    def inverse_and_log_det(self, params, y, context):
+    def inverse_and_log_det(self, params: PyTree, y: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         return y[..., np.argsort(self.order)], zero_log_det(y)
 
 
@@ -57,13 +57,17 @@ class RandomPermutation(Bijector):
 
     EVENT_AXES = 1
 
-    def init(self, key, x, context=None):
+    def init(self, key: jax.Array, x: jax.Array, context: PyTree = None) -> tuple[PyTree, PyTree]:
         return (), {"order": jax.random.permutation(key, jnp.arange(x.shape[-1], dtype=jnp.int32))}
 
-    def forward(self, params, state, x, context=None, *, train=False):
+    def forward(
+        self, params: PyTree, state: PyTree, x: jax.Array, context: PyTree = None, *, train: bool = False
+    ) -> tuple[jax.Array, jax.Array, PyTree]:
         return x[..., state["order"]], zero_log_det(x), state
 
-    def inverse(self, params, state, y, context=None, *, train=False):
+    def inverse(
+        self, params: PyTree, state: PyTree, y: jax.Array, context: PyTree = None, *, train: bool = False
+    ) -> tuple[jax.Array, jax.Array]:
         return y[..., jnp.argsort(state["order"])], zero_log_det(y)
 
 
@@ -78,8 +82,8 @@ class Reverse(StatelessBijector):
 
     EVENT_AXES = 1
 
-    def forward_and_log_det(self, params, x, context):
+    def forward_and_log_det(self, params: PyTree, x: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         return x[..., ::-1], zero_log_det(x)
 
-    def inverse_and_log_det(self, params, y, context):
+    def inverse_and_log_det(self, params: PyTree, y: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         return y[..., ::-1], zero_log_det(y)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from nvpjax.bijector import StatelessBijector, log_det_dtype
+from nvpjax.bijector import PyTree, StatelessBijector, log_det_dtype
 from nvpjax.bijectors.root import solve_increasing
 from nvpjax.values import expect_at_least
 
@@ -36,7 +36,7 @@ class Planar(StatelessBijector):
 
     EVENT_AXES = 1
 
-    def init_params(self, key, x, context=None):
+    def init_params(self, key: jax.Array, x: jax.Array, context: PyTree = None) -> PyTree:
         _check_vectors(self, x)
         direction, normal = jax.random.normal(key, (2, x.shape[1])) / jnp.sqrt(x.shape[1])
         return {"direction": direction, "normal": normal, "offset": jnp.zeros(())}
@@ -46,12 +46,12 @@ class Planar(StatelessBijector):
         slope = jax.nn.softplus(w @ u) - 1  # wᵀû
         return u + (slope - w @ u) * w / jnp.sum(jnp.square(w)), w, b, slope
 
-    def forward_and_log_det(self, params, x, context):
+    def forward_and_log_det(self, params: PyTree, x: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         u, w, b, slope = self._parts(params, log_det_dtype(x))
         h = jnp.tanh(x @ w + b)
         return (x + u * h[:, None]).astype(x.dtype), _log_of_slope(slope, h)
 
-    def inverse_and_log_det(self, params, y, context):
+    def inverse_and_log_det(self, params: PyTree, y: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         u, w, b, slope = self._parts(params, log_det_dtype(y))
         target = y @ w
         a = solve_increasing(
@@ -85,7 +85,7 @@ class Radial(StatelessBijector):
 
     EVENT_AXES = 1
 
-    def init_params(self, key, x, context=None):
+    def init_params(self, key: jax.Array, x: jax.Array, context: PyTree = None) -> PyTree:
         _check_vectors(self, x)
         return {"centre": jax.random.normal(key, x.shape[1:]), "log_alpha": jnp.zeros(()), "beta": jnp.zeros(())}
 
@@ -97,13 +97,13 @@ class Radial(StatelessBijector):
     def _log_det(self, r, alpha, beta, entries):
         return (entries - 1) * jnp.log1p(beta / (alpha + r)) + jnp.log1p(beta * alpha / jnp.square(alpha + r))
 
-    def forward_and_log_det(self, params, x, context):
+    def forward_and_log_det(self, params: PyTree, x: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         centre, alpha, beta = self._parts(params, log_det_dtype(x))
         r = _norm(x - centre)
         y = x + (beta / (alpha + r))[:, None] * (x - centre)
         return y.astype(x.dtype), self._log_det(r, alpha, beta, x.shape[1])
 
-    def inverse_and_log_det(self, params, y, context):
+    def inverse_and_log_det(self, params: PyTree, y: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         centre, alpha, beta = self._parts(params, log_det_dtype(y))
         s = _norm(y - centre)
         b, c = alpha + beta - s, alpha * s
@@ -144,7 +144,7 @@ class Sylvester(StatelessBijector):
     def __post_init__(self):
         expect_at_least(self, 1, "rank")
 
-    def init_params(self, key, x, context=None):
+    def init_params(self, key: jax.Array, x: jax.Array, context: PyTree = None) -> PyTree:
         _check_vectors(self, x)
         if x.shape[1] < self.rank:
             raise ValueError(f"Sylvester: expected at least rank = {self.rank} entries, got shape {x.shape}.")
@@ -167,12 +167,12 @@ class Sylvester(StatelessBijector):
         inner = jnp.triu(params["inner"], 1) + jnp.diag(diagonal)
         return jnp.linalg.qr(params["basis"])[0], outer, inner, params["offset"], slope
 
-    def forward_and_log_det(self, params, x, context):
+    def forward_and_log_det(self, params: PyTree, x: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         q, outer, inner, offset, slope = self._parts(params, log_det_dtype(x))
         h = jnp.tanh((x @ q) @ inner.T + offset)
         return (x + h @ (q @ outer).T).astype(x.dtype), jnp.sum(_log_of_slope(slope, h), axis=1)
 
-    def inverse_and_log_det(self, params, y, context):
+    def inverse_and_log_det(self, params: PyTree, y: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         q, outer, inner, offset, slope = self._parts(params, log_det_dtype(y))
         target = y @ q
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nvpjax.bijector import log_det_dtype
+from nvpjax.bijector import PyTree, log_det_dtype
 from nvpjax.values import expect_at_least, expect_finite
 
 
@@ -55,13 +55,13 @@ class RationalQuadraticSpline:
     def parameters_per_element(self) -> int:
         return 3 * self.bins - 1
 
-    def init(self, key):
+    def init(self, key: jax.Array) -> PyTree:
         return ()
 
-    def forward(self, params, theta, x):
+    def forward(self, params: PyTree, theta: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         return jax.checkpoint(_forward)(self._bin(theta, x, searched="left"), x)
 
-    def inverse(self, params, theta, y):
+    def inverse(self, params: PyTree, theta: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         return jax.checkpoint(_inverse)(self._bin(theta, y, searched="bottom"), y)
 
     def _bin(self, theta, value, searched):

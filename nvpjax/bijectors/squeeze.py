@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 
-from nvpjax.bijector import StatelessBijector, zero_log_det
+from nvpjax.bijector import PyTree, StatelessBijector, zero_log_det
 from nvpjax.values import expect_at_least
 
 
@@ -32,22 +33,22 @@ class Squeeze(StatelessBijector):
     def __post_init__(self):
         expect_at_least(self, 1, "factor")
 
-    def init_params(self, key, x, context=None):
+    def init_params(self, key: jax.Array, x: jax.Array, context: PyTree = None) -> PyTree:
         _check_sides(self, x)
         return ()
 
-    def init_inverse(self, key, y, context=None):
+    def init_inverse(self, key: jax.Array, y: jax.Array, context: PyTree = None) -> tuple[PyTree, PyTree]:
         _check_channels(self, y)
         return (), ()
 
-    def forward_and_log_det(self, params, x, context):
+    def forward_and_log_det(self, params: PyTree, x: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         _check_sides(self, x)
         f, (batch, height, width, channels) = self.factor, x.shape
         blocks = x.reshape(batch, height // f, f, width // f, f, channels)
         y = blocks.transpose(0, 1, 3, 5, 2, 4).reshape(batch, height // f, width // f, f * f * channels)
         return y, zero_log_det(x)
 
-    def inverse_and_log_det(self, params, y, context):
+    def inverse_and_log_det(self, params: PyTree, y: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         _check_channels(self, y)
         f, (batch, height, width, channels) = self.factor, y.shape
         blocks = y.reshape(batch, height, width, channels // f**2, f, f)
@@ -79,11 +80,11 @@ class OrderedSqueeze(StatelessBijector):
     def __post_init__(self):
         expect_at_least(self, 1, "factor")
 
-    def init_params(self, key, x, context=None):
+    def init_params(self, key: jax.Array, x: jax.Array, context: PyTree = None) -> PyTree:
         _check_sides(self, x)
         return ()
 
-    def init_inverse(self, key, y, context=None):
+    def init_inverse(self, key: jax.Array, y: jax.Array, context: PyTree = None) -> tuple[PyTree, PyTree]:
         _check_channels(self, y)
         return (), ()
 
@@ -92,14 +93,14 @@ class OrderedSqueeze(StatelessBijector):
         row, column = np.indices((self.factor, self.factor)).reshape(2, -1)
         return np.argsort((row + column) % 2, kind="stable")
 
-    def forward_and_log_det(self, params, x, context):
+    def forward_and_log_det(self, params: PyTree, x: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         _check_sides(self, x)
         f, (batch, height, width, channels) = self.factor, x.shape
         blocks = x.reshape(batch, height // f, f, width // f, f, channels).transpose(0, 1, 3, 2, 4, 5)
         groups = blocks.reshape(batch, height // f, width // f, f * f, channels)[:, :, :, self._order()]
         return groups.reshape(batch, height // f, width // f, f * f * channels), zero_log_det(x)
 
-    def inverse_and_log_det(self, params, y, context):
+    def inverse_and_log_det(self, params: PyTree, y: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         _check_channels(self, y)
         f, (batch, height, width, channels) = self.factor, y.shape
         groups = y.reshape(batch, height, width, f * f, channels // f**2)[:, :, :, np.argsort(self._order())]

@@ -12,13 +12,13 @@ with ``theta`` of shape ``(*x.shape[:-1], parameters_per_element * channels)``, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from nvpjax.bijector import Bijector
+from nvpjax.bijector import Bijector, PyTree
 from nvpjax.bijectors.bounds import Bound, TanhBound
 
 
@@ -28,11 +28,11 @@ class Transform(Protocol):
     @property
     def parameters_per_element(self) -> int: ...
 
-    def init(self, key: jax.Array) -> Any: ...
+    def init(self, key: jax.Array) -> PyTree: ...
 
-    def forward(self, params: Any, theta: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]: ...
+    def forward(self, params: PyTree, theta: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]: ...
 
-    def inverse(self, params: Any, theta: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]: ...
+    def inverse(self, params: PyTree, theta: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]: ...
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Additive:
 
     parameters_per_element = 1
 
-    def init(self, key):
+    def init(self, key: jax.Array) -> PyTree:
         return ()
 
-    def forward(self, params, theta, x):
+    def forward(self, params: PyTree, theta: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         return x + theta, jnp.zeros_like(x)
 
-    def inverse(self, params, theta, y):
+    def inverse(self, params: PyTree, theta: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         return y - theta, jnp.zeros_like(y)
 
 
@@ -72,15 +72,15 @@ class Affine:
     bound: Bound = TanhBound()
     parameters_per_element = 2
 
-    def init(self, key):
+    def init(self, key: jax.Array) -> PyTree:
         return self.bound.init(key)
 
-    def forward(self, params, theta, x):
+    def forward(self, params: PyTree, theta: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         t, r = jnp.split(theta, 2, axis=-1)
         s = self.bound.apply(params, r)
         return (x + t) * jnp.exp(s), s
 
-    def inverse(self, params, theta, y):
+    def inverse(self, params: PyTree, theta: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         t, r = jnp.split(theta, 2, axis=-1)
         s = self.bound.apply(params, r)
         return y * jnp.exp(-s) - t, -s
@@ -101,15 +101,15 @@ class PaperAffine:
     bound: Bound = TanhBound()
     parameters_per_element = 2
 
-    def init(self, key):
+    def init(self, key: jax.Array) -> PyTree:
         return self.bound.init(key)
 
-    def forward(self, params, theta, x):
+    def forward(self, params: PyTree, theta: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         t, r = jnp.split(theta, 2, axis=-1)
         s = self.bound.apply(params, r)
         return x * jnp.exp(s) + t, s
 
-    def inverse(self, params, theta, y):
+    def inverse(self, params: PyTree, theta: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         t, r = jnp.split(theta, 2, axis=-1)
         s = self.bound.apply(params, r)
         return (y - t) * jnp.exp(-s), -s
@@ -149,13 +149,13 @@ class ElementwiseTransform:
         params, _ = jax.eval_shape(self.bijector.init, jax.random.key(0), jax.ShapeDtypeStruct((1,), jnp.float32))
         return sum(leaf.size for leaf in jax.tree.leaves(params))
 
-    def init(self, key):
+    def init(self, key: jax.Array) -> PyTree:
         return self.bijector.init(key, jnp.zeros(1))[0]
 
-    def forward(self, params, theta, x):
+    def forward(self, params: PyTree, theta: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         return self._each(params, theta, x, lambda params, x: self.bijector.forward(params, self._state(), x)[:2])
 
-    def inverse(self, params, theta, y):
+    def inverse(self, params: PyTree, theta: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         return self._each(params, theta, y, lambda params, y: self.bijector.inverse(params, self._state(), y))
 
     def _state(self):

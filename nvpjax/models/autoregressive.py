@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from nvpjax.bijectors.autoregressive import Autoregressive
 from nvpjax.bijectors.permutation import Reverse
@@ -11,7 +11,7 @@ from nvpjax.bijectors.spline import RationalQuadraticSpline
 from nvpjax.bijectors.transforms import Affine, Transform
 from nvpjax.chain import Chain, Inverse
 from nvpjax.flow import Flow
-from nvpjax.models.model import Model, conditioner, expect_vector
+from nvpjax.models.model import Dtype, Model, Shape, conditioner, expect_vector
 from nvpjax.nets import MADE
 from nvpjax.repeat import Repeat
 from nvpjax.values import expect_at_least, expect_finite
@@ -38,7 +38,7 @@ class _OfAutoregressiveLayers(Model):
         expect_finite(self)
         _transform(self)
 
-    def _layers(self, network_dtype: Any, scan: bool | None) -> Repeat:
+    def _layers(self, network_dtype: Dtype, scan: bool | None) -> Repeat:
         network = conditioner(MADE(self.hidden), dtype=network_dtype)
         return Repeat(Chain((Autoregressive(_transform(self), network), Reverse())), self.layers, scan)
 
@@ -62,7 +62,9 @@ class MAF(_OfAutoregressiveLayers):
     (2,)
     """
 
-    def build(self, event_shape, *, axis_name=None, network_dtype=None, scan=None):
+    def build(
+        self, event_shape: Shape, *, axis_name: str | None = None, network_dtype: Dtype = None, scan: bool | None = None
+    ) -> Flow:
         expect_vector(self, event_shape)
         return Flow(self._layers(network_dtype, scan))
 
@@ -85,7 +87,9 @@ class IAF(_OfAutoregressiveLayers):
     ((5, 3), (5,))
     """
 
-    def build(self, event_shape, *, axis_name=None, network_dtype=None, scan=None):
+    def build(
+        self, event_shape: Shape, *, axis_name: str | None = None, network_dtype: Dtype = None, scan: bool | None = None
+    ) -> Flow:
         expect_vector(self, event_shape)
         return Flow(Inverse(self._layers(network_dtype, scan)))
 

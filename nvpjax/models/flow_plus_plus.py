@@ -13,7 +13,7 @@ from nvpjax.bijectors.mixture import LogisticMixture
 from nvpjax.bijectors.squeeze import Squeeze
 from nvpjax.chain import Chain, Inverse
 from nvpjax.flow import Flow
-from nvpjax.models.model import Model, conditioner, expect_image
+from nvpjax.models.model import Dtype, Model, Shape, conditioner, expect_image
 from nvpjax.nets import GatedNet
 from nvpjax.repeat import Repeat
 from nvpjax.values import expect_at_least
@@ -68,9 +68,12 @@ class FlowPlusPlus(Model):
         expect_at_least(self, 0, "blocks", "heads", "classes")
         if len(self.couplings) != 3:
             raise ValueError(f"FlowPlusPlus: expected three numbers of couplings, got couplings={self.couplings}.")
-        Logit(self.alpha), GatedNet(self.features, self.blocks, self.heads)  # refuse what does not fit
+        Logit(self.alpha)  # refuses what does not fit, as the next does
+        GatedNet(self.features, self.blocks, self.heads)
 
-    def build(self, event_shape, *, axis_name=None, network_dtype=None, scan=None):
+    def build(
+        self, event_shape: Shape, *, axis_name: str | None = None, network_dtype: Dtype = None, scan: bool | None = None
+    ) -> Flow:
         expect_image(self, event_shape, 2, "Pad or crop the images.")
         if event_shape[0] * event_shape[1] < 8:
             raise ValueError(f"FlowPlusPlus: expected images larger than 2x2, got {tuple(event_shape)}.")
@@ -129,7 +132,9 @@ class FlowPlusPlusDequantizer(Model):
         expect_at_least(self, 1, "layers", "features", "components")
         expect_at_least(self, 0, "blocks")
 
-    def build(self, event_shape, *, axis_name=None, network_dtype=None, scan=None):
+    def build(
+        self, event_shape: Shape, *, axis_name: str | None = None, network_dtype: Dtype = None, scan: bool | None = None
+    ) -> Flow:
         expect_image(self, event_shape, 1, "The batch is not part of it.")
         network = conditioner(GatedNet(self.features, self.blocks), dtype=network_dtype)
         coupling = Coupling(Checkerboard(passes="even"), LogisticMixture(self.components), network)

@@ -16,7 +16,7 @@ from nvpjax.bijectors.transforms import Affine
 from nvpjax.chain import Chain, Inverse
 from nvpjax.distributions import DiagonalNormal
 from nvpjax.flow import Flow
-from nvpjax.models.model import Model, conditioner, expect_image
+from nvpjax.models.model import Dtype, Model, Shape, conditioner, expect_image
 from nvpjax.multiscale import MultiScale
 from nvpjax.nets import ConvolutionNet
 from nvpjax.repeat import Repeat
@@ -62,7 +62,9 @@ class Glow(Model):
         expect_at_least(self, 1, "levels", "depth", "features")
         expect_at_least(self, 0, "components", "classes")
 
-    def build(self, event_shape, *, axis_name=None, network_dtype=None, scan=None):
+    def build(
+        self, event_shape: Shape, *, axis_name: str | None = None, network_dtype: Dtype = None, scan: bool | None = None
+    ) -> Flow:
         expect_image(self, event_shape, 2**self.levels, "Pad or crop the images, or use fewer levels.")
         network = conditioner(ConvolutionNet(self.features), classes=self.classes, dtype=network_dtype)
         mask = ChannelMask(passes="first")
@@ -105,7 +107,9 @@ class GlowDequantizer(Model):
     def __post_init__(self):
         expect_at_least(self, 1, "depth", "features")
 
-    def build(self, event_shape, *, axis_name=None, network_dtype=None, scan=None):
+    def build(
+        self, event_shape: Shape, *, axis_name: str | None = None, network_dtype: Dtype = None, scan: bool | None = None
+    ) -> Flow:
         expect_image(self, event_shape, 2, "Pad or crop the images.")
         network = conditioner(ConvolutionNet(self.features), dtype=network_dtype)
         step = Chain((LULinear(), Coupling(ChannelMask(passes="first"), Affine(SigmoidBound()), network)))

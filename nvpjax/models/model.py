@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from nvpjax.bijector import Bijector, Conditioner, PyTree
 from nvpjax.bijectors.masks import AlternatingMask, ChannelMask
@@ -15,6 +16,11 @@ from nvpjax.chain import Chain
 from nvpjax.flow import Flow
 from nvpjax.nets import LabelEmbedding, Rounded
 from nvpjax.repeat import Repeat
+
+Shape = tuple[int, ...]
+"""Of an event, without the batch."""
+Dtype = DTypeLike | None
+"""Of arithmetic; None for that of the data."""
 
 
 class Model(abc.ABC):
@@ -26,12 +32,7 @@ class Model(abc.ABC):
 
     @abc.abstractmethod
     def build(
-        self,
-        event_shape: tuple[int, ...],
-        *,
-        axis_name: str | None = None,
-        network_dtype: Any = None,
-        scan: bool | None = None,
+        self, event_shape: Shape, *, axis_name: str | None = None, network_dtype: Dtype = None, scan: bool | None = None
     ) -> Flow:
         """Give the flow for events of this shape, without the batch.
 
@@ -45,7 +46,7 @@ class Model(abc.ABC):
         return jnp.zeros(())
 
 
-def expect_vector(model: Model, event_shape: tuple[int, ...]) -> int:
+def expect_vector(model: Model, event_shape: Shape) -> int:
     """Give the number of entries. Raise ValueError for events that are no vectors of at least two."""
     if len(event_shape) != 1 or event_shape[0] < 2:
         raise ValueError(
@@ -55,7 +56,7 @@ def expect_vector(model: Model, event_shape: tuple[int, ...]) -> int:
     return event_shape[0]
 
 
-def expect_image(model: Model, event_shape: tuple[int, ...], divisor: int, likely_fix: str) -> None:
+def expect_image(model: Model, event_shape: Shape, divisor: int, likely_fix: str) -> None:
     """Raise ValueError for events that are no images whose sides divide by ``divisor``."""
     fits = len(event_shape) == 3 and min(event_shape) >= 1 and not any(side % divisor for side in event_shape[:2])
     if not fits:
@@ -65,7 +66,7 @@ def expect_image(model: Model, event_shape: tuple[int, ...], divisor: int, likel
         )
 
 
-def conditioner(network: Conditioner, *, classes: int = 0, dtype: Any = None) -> Conditioner:
+def conditioner(network: Conditioner, *, classes: int = 0, dtype: Dtype = None) -> Conditioner:
     """The network, given labels where there are classes, in the dtype that was asked for."""
     if classes:
         network = LabelEmbedding(network, classes)

@@ -11,7 +11,7 @@ from nvpjax.bijectors.masks import AlternatingMask
 from nvpjax.bijectors.transforms import Additive
 from nvpjax.chain import Chain
 from nvpjax.flow import Flow
-from nvpjax.models.model import Model, conditioner, expect_vector, in_turns
+from nvpjax.models.model import Dtype, Model, Shape, conditioner, expect_vector, in_turns
 from nvpjax.nets import MLP
 from nvpjax.parts import Reshape
 from nvpjax.values import expect_at_least
@@ -52,7 +52,9 @@ class NICE(Model):
         object.__setattr__(self, "hidden", tuple(self.hidden))
         expect_at_least(self, 1, "layers", "hidden")
 
-    def build(self, event_shape, *, axis_name=None, network_dtype=None, scan=None):
+    def build(
+        self, event_shape: Shape, *, axis_name: str | None = None, network_dtype: Dtype = None, scan: bool | None = None
+    ) -> Flow:
         entries = expect_vector(self, (math.prod(event_shape),))
         network = conditioner(MLP(self.hidden), dtype=network_dtype)
 

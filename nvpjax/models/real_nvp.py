@@ -19,7 +19,7 @@ from nvpjax.chain import Chain, Inverse
 from nvpjax.combinator import leaves
 from nvpjax.distributions import StandardNormal
 from nvpjax.flow import Flow
-from nvpjax.models.model import Model, conditioner, expect_image
+from nvpjax.models.model import Dtype, Model, Shape, conditioner, expect_image
 from nvpjax.multiscale import MultiScale
 from nvpjax.nets import ResidualNet
 from nvpjax.repeat import Repeat
@@ -72,9 +72,12 @@ class RealNVP(Model):
     def __post_init__(self):
         expect_at_least(self, 1, "scales", "features")
         expect_at_least(self, 0, "blocks", "classes")
-        Logit(self.alpha), BatchNorm(lag=self.lag)  # refuse what does not fit
+        Logit(self.alpha)  # refuses what does not fit, as the next does
+        BatchNorm(lag=self.lag)
 
-    def build(self, event_shape, *, axis_name=None, network_dtype=None, scan=None):
+    def build(
+        self, event_shape: Shape, *, axis_name: str | None = None, network_dtype: Dtype = None, scan: bool | None = None
+    ) -> Flow:
         divisor = 2 ** (self.scales - 1)
         expect_image(self, event_shape, divisor, "Pad or crop the images, or use fewer scales.")
         if event_shape[0] * event_shape[1] < 2 * divisor**2:
@@ -120,7 +123,7 @@ class RealNVP(Model):
         levels.append(checkerboard_couplings(4, self.features * 2 ** (self.scales - 1)))
         return Flow(Chain((Logit(self.alpha), MultiScale(tuple(levels)))), StandardNormal())
 
-    def penalty(self, flow, params):
+    def penalty(self, flow: Flow, params: PyTree) -> jax.Array:
         """Σ g² + Σ c²: of every weight-normalised convolution's magnitudes g, and of the scale c that bounds the
         log-scales of every checkerboard coupling. (Of channel couplings it is free.)
 

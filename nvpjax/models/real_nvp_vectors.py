@@ -12,7 +12,7 @@ from nvpjax.bijectors.transforms import Affine
 from nvpjax.chain import Chain
 from nvpjax.distributions import StandardNormal
 from nvpjax.flow import Flow
-from nvpjax.models.model import Model, conditioner, expect_vector, in_turns
+from nvpjax.models.model import Dtype, Model, Shape, conditioner, expect_vector, in_turns
 from nvpjax.nets import MLP
 from nvpjax.values import expect_at_least
 
@@ -44,7 +44,9 @@ class RealNVPVectors(Model):
         object.__setattr__(self, "hidden", tuple(self.hidden))
         expect_at_least(self, 1, "layers", "hidden")
 
-    def build(self, event_shape, *, axis_name=None, network_dtype=None, scan=None):
+    def build(
+        self, event_shape: Shape, *, axis_name: str | None = None, network_dtype: Dtype = None, scan: bool | None = None
+    ) -> Flow:
         entries = expect_vector(self, event_shape)
         network = conditioner(MLP(self.hidden), dtype=network_dtype)
 

@@ -10,7 +10,7 @@ from nvpjax.bijectors.masks import ChannelMask
 from nvpjax.bijectors.spline import RationalQuadraticSpline
 from nvpjax.chain import Chain
 from nvpjax.flow import Flow
-from nvpjax.models.model import Model, conditioner, expect_vector
+from nvpjax.models.model import Dtype, Model, Shape, conditioner, expect_vector
 from nvpjax.nets import MLP
 from nvpjax.repeat import Repeat
 from nvpjax.values import expect_at_least
@@ -49,7 +49,9 @@ class SplineCoupling(Model):
         expect_at_least(self, 1, "layers", "hidden")
         RationalQuadraticSpline(self.bins, self.limit)  # refuses what does not fit
 
-    def build(self, event_shape, *, axis_name=None, network_dtype=None, scan=None):
+    def build(
+        self, event_shape: Shape, *, axis_name: str | None = None, network_dtype: Dtype = None, scan: bool | None = None
+    ) -> Flow:
         expect_vector(self, event_shape)
         network = conditioner(MLP(self.hidden), dtype=network_dtype)
         coupling = Coupling(ChannelMask(passes="first"), RationalQuadraticSpline(self.bins, self.limit), network)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import linen
@@ -99,7 +101,7 @@ class Conv(linen.Module):
 
     features: int
     size: int
-    kernel_init: jax.nn.initializers.Initializer = normal_by_fan_in
+    kernel_init: Callable[..., jax.Array] = normal_by_fan_in
 
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:

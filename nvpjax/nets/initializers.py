@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import linen
 
 
-def last_kernel(scale: float):
+def last_kernel(scale: float) -> Callable[..., jax.Array]:
     """The usual start of a dense layer times ``scale``: what lets a network begin by saying next to nothing."""
     usual = linen.initializers.lecun_normal()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Rounded:
     """
 
     network: Any
-    dtype: Any
+    dtype: DTypeLike
 
     def init(self, key: jax.Array, x: jax.Array, context: Any = None, *, outputs: int) -> tuple[Any, Any]:
         return self.network.init(key, x, context, outputs=outputs)

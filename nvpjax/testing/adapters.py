@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from nvpjax.bijector import Bijector, StatelessBijector, zero_log_det
+from nvpjax.bijector import Bijector, PyTree, StatelessBijector, zero_log_det
 
 
 def from_distrax(bijector: Any) -> Bijector:
@@ -55,20 +55,20 @@ class _Foreign(StatelessBijector):
 
 
 class _FromDistrax(_Foreign):
-    def forward_and_log_det(self, params, x, context):
+    def forward_and_log_det(self, params: PyTree, x: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         y, log_det = self.foreign.forward_and_log_det(_fresh(x))
         return y, _per_row(log_det)
 
-    def inverse_and_log_det(self, params, y, context):
+    def inverse_and_log_det(self, params: PyTree, y: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         x, log_det = self.foreign.inverse_and_log_det(_fresh(y))
         return x, _per_row(log_det)
 
 
 class _FromFlowjax(_Foreign):
-    def forward_and_log_det(self, params, x, context):
+    def forward_and_log_det(self, params: PyTree, x: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         return _over_batch(self.foreign.transform_and_log_det, x, context)
 
-    def inverse_and_log_det(self, params, y, context):
+    def inverse_and_log_det(self, params: PyTree, y: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         return _over_batch(self.foreign.inverse_and_log_det, y, context)
 
 
@@ -81,22 +81,22 @@ class _FromBijx(_Foreign):
     event from batch by the ranks of the two.
     """
 
-    def forward_and_log_det(self, params, x, context):
+    def forward_and_log_det(self, params: PyTree, x: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         y, log_density = self.foreign.forward(x, zero_log_det(x))
         return y, -log_density
 
-    def inverse_and_log_det(self, params, y, context):
+    def inverse_and_log_det(self, params: PyTree, y: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         x, log_density = self.foreign.reverse(y, zero_log_det(y))
         return x, -log_density
 
 
 class _FromTFP(_Foreign):
-    def forward_and_log_det(self, params, x, context):
+    def forward_and_log_det(self, params: PyTree, x: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         x = _fresh(x)
         log_det = self.foreign.forward_log_det_jacobian(x, event_ndims=x.ndim - 1)
         return self.foreign.forward(x), _constant_over_batch(log_det, x)
 
-    def inverse_and_log_det(self, params, y, context):
+    def inverse_and_log_det(self, params: PyTree, y: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         y = _fresh(y)
         log_det = self.foreign.inverse_log_det_jacobian(y, event_ndims=y.ndim - 1)
         return self.foreign.inverse(y), _constant_over_batch(log_det, y)

@@ -532,11 +532,16 @@ def _gradient_error(function, *arguments):
 
 def _rebuilt(part):
     """A bijector built anew from its fields, and the frozen dataclasses among them likewise."""
-    if isinstance(part, tuple) and type(part) is tuple:
+    if type(part) is tuple:
         return tuple(_rebuilt(item) for item in part)
-    if dataclasses.is_dataclass(part) and part.__dataclass_params__.frozen:
+    if _is_frozen(part):
         return type(part)(**{field.name: _rebuilt(getattr(part, field.name)) for field in dataclasses.fields(part)})
     return part
+
+
+def _is_frozen(part) -> bool:
+    of_dataclass = getattr(part, "__dataclass_params__", None)
+    return of_dataclass is not None and of_dataclass.frozen and not isinstance(part, type)
 
 
 def _with_batch(tree):

@@ -374,6 +374,7 @@ def _graded(mapped, axis: int, low: float, high: float):
     on three lines across the box. Divided anew four times, each time where the last division says.
     """
     at = np.linspace(low, high, 257)
+    share, before = np.linspace(0, 1, len(at)), at
     for _ in range(4):
         moves = [np.diff(at) / (high - low)]
         lines = []

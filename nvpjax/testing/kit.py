@@ -6,7 +6,7 @@ import textwrap
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict, Unpack
 
 import numpy as np
 
@@ -70,6 +70,22 @@ class Options:
     domain: tuple[float, float]
     parallel: Bijector | None
     axis_name: str
+
+
+class Asked(TypedDict, total=False):
+    """The options of ``examine_bijector``, for what passes them on."""
+
+    cases: int
+    seed: int
+    dtypes: tuple[str, ...]
+    domain: tuple[float, float]
+    parallel: Bijector | None
+    axis_name: str
+    checks: Collection[str]
+    parameter_noise: float
+    train_steps: int
+    in_float64: Bijector | None
+    layers: int | None
 
 
 def examine_bijector(
@@ -136,7 +152,7 @@ def examine_bijector(
     return Report(described, seed, tuple(results), time.perf_counter() - started)
 
 
-def check_bijector(bijector: Bijector, example: PyTree, context: PyTree = None, **options) -> Report:
+def check_bijector(bijector: Bijector, example: PyTree, context: PyTree = None, **options: Unpack[Asked]) -> Report:
     """Run the checks on a bijector, and raise ``AssertionError`` with every check that failed and its smallest example.
 
     Args: as of ``examine_bijector``.

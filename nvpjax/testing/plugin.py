@@ -15,12 +15,18 @@ and ``--bijector-seed``, for a longer search or another one; ``--bijector-report
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import pytest
+
+if TYPE_CHECKING:
+    from nvpjax.testing import Report
 
 KEY = "nvpjax.testing"
 
 
-def pytest_addoption(parser):
+def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("nvpjax", "checks of bijectors")
     group.addoption("--bijector-cases", type=int, default=10, help="points drawn for each check (default: 10)")
     group.addoption("--bijector-seed", type=int, default=0, help="seed of points and parameters (default: 0)")
@@ -28,7 +34,9 @@ def pytest_addoption(parser):
 
 
 @pytest.fixture
-def check_bijector(request, record_property):
+def check_bijector(
+    request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+) -> Callable[..., Report]:
     """``nvpjax.testing.check_bijector`` with the command line's number of cases and seed, counted in the summary."""
     # Imported here, so that the plugin does not import jax before a conftest has set it up.
     from nvpjax.testing import check_bijector as check
@@ -44,7 +52,7 @@ def check_bijector(request, record_property):
     return run
 
 
-def pytest_terminal_summary(terminalreporter, config):
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
     checked = [value for report in reports for key, value in getattr(report, "user_properties", ()) if key == KEY]
     if not checked:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend.core import Jaxpr, Literal
 
 NARROW = (jnp.dtype("bfloat16"), jnp.dtype("float16"))
 CUTS = {"slice", "dynamic_slice", "gather", "split"}
@@ -82,7 +83,8 @@ def _followed(jaxpr: Jaxpr, inputs: list) -> list:
     for equation in jaxpr.eqns:
         given, name = [of(variable) for variable in equation.invars], equation.primitive.name
         inner = _inside(equation, given)
-        for place, variable in enumerate(equation.outvars):
+        outvars: list[Any] = equation.outvars  # arrays; jax's type allows what has no shape
+        for place, variable in enumerate(outvars):
             if inner is not None:
                 known[variable] = inner[place]
             elif name in SUMS and variable.aval.ndim <= 1 and equation.params.get("axes", True) != ():
@@ -114,7 +116,7 @@ def _inside(equation, given: list) -> list | None:
         branches = [_followed(_open(branch), given[1:]) for branch in params["branches"]]
         return [_worst(results) for results in zip(*branches)]
     for inner in map(_open, params.values()):
-        if inner is not None and len(inner.invars) == len(given):
+        if isinstance(inner, Jaxpr) and len(inner.invars) == len(given):
             return _followed(inner, given)
     return None
 
@@ -136,7 +138,6 @@ def _carried(jaxpr, consts, carry, rows):
         carry = after
 
 
-def _open(jaxpr) -> Jaxpr | None:
-    if isinstance(jaxpr, ClosedJaxpr):
-        return jaxpr.jaxpr
-    return jaxpr if isinstance(jaxpr, Jaxpr) else None
+def _open(param: Any) -> Any:
+    """A jaxpr without its constants; another parameter as it is."""
+    return getattr(param, "jaxpr", param)

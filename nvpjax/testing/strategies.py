@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import numpy as np
 
@@ -14,10 +16,14 @@ except ImportError as error:
         'nvpjax.testing draws its cases with hypothesis: pip install "nvpjax[testing]", or pass cases=0.'
     ) from error
 
-from nvpjax import AlternatingMask, BooleanMask, ChannelMask, Checkerboard, Coupling
+from nvpjax import AlternatingMask, BooleanMask, ChannelMask, Checkerboard, Conditioner, Coupling
+from nvpjax.bijector import PyTree
+from nvpjax.bijectors.masks import Mask
+from nvpjax.bijectors.transforms import Transform
+from nvpjax.testing.subject import Subject
 
 
-def values(like):
+def values(like: PyTree) -> st.SearchStrategy[PyTree]:
     """Trees of float64 arrays shaped like ``like``, each leaf between the smallest and the largest entry there."""
     leaves, structure = jax.tree.flatten(like)
     drawn = [
@@ -27,23 +33,23 @@ def values(like):
     return st.tuples(*drawn).map(lambda leaves: jax.tree.unflatten(structure, leaves))
 
 
-def vector_shapes(smallest: int = 2, largest: int = 6):
+def vector_shapes(smallest: int = 2, largest: int = 6) -> st.SearchStrategy[tuple[int]]:
     """Event shapes ``(entries,)``."""
     return st.integers(smallest, largest).map(lambda entries: (entries,))
 
 
-def image_shapes(largest_side: int = 4, largest_channels: int = 3):
+def image_shapes(largest_side: int = 4, largest_channels: int = 3) -> st.SearchStrategy[tuple[int, int, int]]:
     """Event shapes ``(height, width, channels)`` with even sides of at least 2."""
     sides = st.integers(1, largest_side // 2).map(lambda half: 2 * half)
     return st.tuples(sides, sides, st.integers(1, largest_channels))
 
 
-def depths(largest: int = 4):
+def depths(largest: int = 4) -> st.SearchStrategy[int]:
     """Numbers of layers, from 1."""
     return st.integers(1, largest)
 
 
-def masks(event: tuple[int, ...]):
+def masks(event: tuple[int, ...]) -> st.SearchStrategy[Mask]:
     """Masks that fit events of this shape."""
     entries = event[-1]
     fitting = []
@@ -58,12 +64,12 @@ def masks(event: tuple[int, ...]):
     return st.one_of(strategies)
 
 
-def couplings(event: tuple[int, ...], transform, conditioner):
+def couplings(event: tuple[int, ...], transform: Transform, conditioner: Conditioner) -> st.SearchStrategy[Coupling]:
     """Couplings for events of this shape: a drawn mask, ``transform`` and ``conditioner``."""
     return masks(event).map(lambda mask: Coupling(mask, transform, conditioner))
 
 
-def run_at_drawn_points(subject, at, dtypes, cases: int) -> None:
+def run_at_drawn_points(subject: Subject, at: Callable[..., None], dtypes: tuple[str, ...], cases: int) -> None:
     """Call ``at(dtype, x, parameter_seed, key)`` for ``cases`` draws in every dtype; the smallest failure is raised."""
 
     @hypothesis.seed(subject.seed)
@@ -72,7 +78,8 @@ def run_at_drawn_points(subject, at, dtypes, cases: int) -> None:
         database=None,
         deadline=None,
         phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
-        suppress_health_check=tuple(hypothesis.HealthCheck),
+        # hypothesis declares the entries of this enum as its metaclass
+        suppress_health_check=tuple(hypothesis.HealthCheck),  # pyright: ignore[reportArgumentType]
         report_multiple_bugs=False,
         print_blob=False,
     )

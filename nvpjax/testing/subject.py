@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from nvpjax.bijector import PyTree
+from nvpjax.bijector import Bijector, PyTree
 from nvpjax.places import is_measured
 from nvpjax.testing.tolerances import log_det_tolerance, number_of_layers, rounding, value_tolerance
 
@@ -126,7 +126,17 @@ class Subject:
     is measured comes from ``train_steps`` forward passes in training mode on the example.
     """
 
-    def __init__(self, bijector, example, context, seed, parameter_noise, train_steps, in_float64, layers):
+    def __init__(
+        self,
+        bijector: Bijector,
+        example: PyTree,
+        context: PyTree,
+        seed: int,
+        parameter_noise: float,
+        train_steps: int,
+        in_float64: Bijector | None,
+        layers: int | None,
+    ):
         self.bijector, self.seed, self.parameter_noise = bijector, seed, parameter_noise
         self.in_float64 = bijector if in_float64 is None else in_float64
         self._layers = layers
@@ -261,8 +271,8 @@ class Subject:
                 signs = np.where(np.arange(a[0].size).reshape(a.shape[1:]) % 2, other, one)
                 return np.clip(a + BESIDE * np.ptp(like) * signs, like.min(), like.max())
 
-            wide = jax.tree.map(to_float64, tuple(point[1:]))
-            yield Point("float64", *wide[:2], jax.tree.map(nudged, point.x, self.x), wide[3])
+            params, state, context = jax.tree.map(to_float64, (point.params, point.state, point.context))
+            yield Point("float64", params, state, jax.tree.map(nudged, point.x, self.x), context)
 
     def _each_jacobian(self, params, state, x, context, *, train):
         def example(x, context):
@@ -360,15 +370,14 @@ def inside(a: np.ndarray, like: np.ndarray, dtype: str) -> np.ndarray:
 
     An example just below 1 must not round to 1, where a logit has no value.
     """
-    dtype = jnp.dtype(dtype)
-    low, high = (np.asarray(end).astype(dtype) for end in (like.min(), like.max()))
+    low, high = (np.asarray(end).astype(jnp.dtype(dtype)) for end in (like.min(), like.max()))
     if low.astype(np.float64) < like.min():
-        low = np.nextafter(low, np.asarray(np.inf, dtype))
+        low = np.nextafter(low, np.asarray(np.inf, low.dtype))
     if high.astype(np.float64) > like.max():
-        high = np.nextafter(high, np.asarray(-np.inf, dtype))
+        high = np.nextafter(high, np.asarray(-np.inf, high.dtype))
     if not low <= high:
-        return a.astype(dtype)
-    return np.clip(a.astype(dtype), low, high).astype(dtype)
+        return a.astype(low.dtype)
+    return np.clip(a.astype(low.dtype), low, high).astype(low.dtype)
 
 
 def to_float64(leaf):
