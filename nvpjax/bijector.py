@@ -58,7 +58,7 @@ class Bijector(Checked, abc.ABC):
         "log_det": Call(("params", "state", "x", "context")),
     }
     READS_CONTEXT = "forward"
-    __dataclass_fields__: ClassVar[dict[str, Field]]  # said to type checkers: implementations are dataclasses
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]  # said to type checkers: implementations are dataclasses
 
     @abc.abstractmethod
     def init(self, key: jax.Array, x: PyTree, context: PyTree = None) -> tuple[PyTree, PyTree]:
@@ -106,18 +106,18 @@ class StatelessBijector(Bijector):
     def inverse_and_log_det(self, params: PyTree, y: jax.Array, context: PyTree) -> tuple[jax.Array, jax.Array]:
         """Give ``(f⁻¹(y), log|det ∂f⁻¹/∂y|)``."""
 
-    def init(self, key: jax.Array, x: PyTree, context: PyTree = None) -> tuple[PyTree, PyTree]:
+    def init(self, key: jax.Array, x: jax.Array, context: PyTree = None) -> tuple[PyTree, PyTree]:
         return self.init_params(key, x, context), ()
 
     def forward(
-        self, params: PyTree, state: PyTree, x: PyTree, context: PyTree = None, *, train: bool = False
-    ) -> tuple[PyTree, jax.Array, PyTree]:
+        self, params: PyTree, state: PyTree, x: jax.Array, context: PyTree = None, *, train: bool = False
+    ) -> tuple[jax.Array, jax.Array, PyTree]:
         y, log_det = self.forward_and_log_det(params, x, context)
         return y, log_det, state
 
     def inverse(
-        self, params: PyTree, state: PyTree, y: PyTree, context: PyTree = None, *, train: bool = False
-    ) -> tuple[PyTree, jax.Array]:
+        self, params: PyTree, state: PyTree, y: jax.Array, context: PyTree = None, *, train: bool = False
+    ) -> tuple[jax.Array, jax.Array]:
         return self.inverse_and_log_det(params, y, context)
 
 

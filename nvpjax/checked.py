@@ -44,7 +44,7 @@ class Checked:
     READS_CONTEXT: ClassVar[str | None] = None
     """The method that a context is to have an effect on."""
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name, call in cls.CALLS.items():
             method = cls.__dict__.get(name)

@@ -21,7 +21,7 @@ FUNCTIONS = {
 }
 """What may be named beside nvpjax's own: functions of numbers."""
 
-Known = Sequence[type | Callable]
+Known = Sequence[type | Callable[..., Any]]
 """Classes and functions of somebody else's that may be named too."""
 
 

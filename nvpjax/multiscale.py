@@ -95,7 +95,7 @@ class MultiScale(Combinator):
         return h, sums, tuple(outputs)
 
 
-def halves(h):
+def halves(h: PyTree) -> tuple[PyTree, ...]:
     """Divide the channels: the half that goes on, and the finished latents."""
     pairs = jax.tree.map(_halves, h)
     return tuple(jax.tree.map(lambda _, pair, half=half: pair[half], h, pairs) for half in (0, 1))

@@ -130,12 +130,12 @@ class Repeat(Combinator):
             )
 
 
-def fold(tree, every: int):
+def fold(tree: PyTree, every: int) -> PyTree:
     """Split the leading axis: ``(times, …)`` becomes ``(times / every, every, …)``."""
     return jax.tree.map(lambda leaf: leaf.reshape(-1, every, *leaf.shape[1:]), tree)
 
 
-def unfold(tree):
+def unfold(tree: PyTree) -> PyTree:
     """What ``fold`` did, undone."""
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tree)
 

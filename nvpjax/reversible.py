@@ -182,7 +182,7 @@ class Keep:
     every: int | None
     """Inputs of how many parts in a row, or of how many layers of a loop, lie between kept ones; None: no more are."""
 
-    def zero(self, x, context):
+    def zero(self, x: PyTree, context: PyTree) -> PyTree:
         return zero_log_det(x)
 
     def __call__(self, part, variables, x, context, back):
@@ -280,7 +280,7 @@ class Undo:
     train: bool
     every: int | None
 
-    def zero(self, x, context):
+    def zero(self, x: PyTree, context: PyTree) -> PyTree:
         own, _, _ = _apart(context)
         return _without_float0(_zeros(own))
 
@@ -373,7 +373,7 @@ class Undone(NamedTuple):
 
 
 @singledispatch
-def undo(leaf: Bijector, step: Step, cotangents) -> Undone:
+def undo(leaf: Bijector, step: Step, cotangents: PyTree) -> Undone:
     """From the output of one leaf to its input, and from cotangents of ``(y, log_det, state)`` to all others."""
     x, _, _ = step.apply(step.params, step.after, step.y, step.context, step.back)
     x, error = step.check(x)

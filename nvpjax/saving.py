@@ -18,7 +18,7 @@ from nvpjax.flow import Density
 FORMAT = 1
 
 
-def save(path: str | os.PathLike, density: Density, known: Known = ()) -> None:
+def save(path: str | os.PathLike[str], density: Density, known: Known = ()) -> None:
     """Write a density to a file: its flow's description as JSON, its arrays bit for bit.
 
     ``known`` are the classes and functions that the flow has of your own, as ``load`` will want them. Nothing is
@@ -53,7 +53,7 @@ def save(path: str | os.PathLike, density: Density, known: Known = ()) -> None:
         beside.unlink(missing_ok=True)
 
 
-def load(path: str | os.PathLike, known: Known = ()) -> Density:
+def load(path: str | os.PathLike[str], known: Known = ()) -> Density:
     """Read the density that ``save`` wrote; its flow equals the one that was saved.
 
     A file from elsewhere can do no harm: it makes values of nvpjax's classes, of arrays, and of what is ``known``.

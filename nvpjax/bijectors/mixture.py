@@ -32,9 +32,9 @@ class LogisticMixture:
 
     Reference: Ho, Chen, Srinivas, Duan, Abbeel, *Flow++*, 2019, sec. 3.2, eq. 12-14.
 
-    >>> import jax.numpy as jnp
+    >>> import jax, jax.numpy as jnp
     >>> mixture = LogisticMixture(components=2)
-    >>> y, log_derivative = mixture.forward(mixture.init(None), jnp.zeros((1, 8)), jnp.array([[1e4]]))
+    >>> y, log_derivative = mixture.forward(mixture.init(jax.random.key(0)), jnp.zeros((1, 8)), jnp.array([[1e4]]))
     >>> bool(jnp.allclose(y, 1e4)), bool(jnp.allclose(log_derivative, 0, atol=1e-6))
     (True, True)
     """

@@ -23,7 +23,7 @@ __all__ = [
     "SplineCoupling",
 ]
 
-MODELS = {
+MODELS: dict[str, type[Model]] = {
     "real_nvp": RealNVP,
     "real_nvp_vectors": RealNVPVectors,
     "nice": NICE,

@@ -130,7 +130,9 @@ def init_variables(module: linen.Module, key: jax.Array, x: jax.Array, context: 
 
 
 @partial(jax.jit, static_argnums=(0, 5))
-def apply_variables(module: linen.Module, params: Any, state: Any, x: jax.Array, context: Any, train: bool):
+def apply_variables(
+    module: linen.Module, params: Any, state: Any, x: jax.Array, context: Any, train: bool
+) -> tuple[Any, Any]:
     """Give a module's ``(output, state)``."""
     with _told(module, x, context):
         variables = {"params": params, **state}

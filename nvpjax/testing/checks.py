@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 
 from nvpjax.testing.elsewhere import changes_of_form, density, far_ends, far_parameters
 from nvpjax.testing.precision import narrow_sums
-from nvpjax.testing.subject import BESIDE, Exact, Measured, Point, Subject, rows
+from nvpjax.testing.subject import BESIDE, Exact, Measured, Options, Point, Subject, rows
 from nvpjax.testing.verdicts import NotRun, Seen, at_most, require
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -85,7 +85,7 @@ POINTWISE: dict[str, Callable[[Subject, Point, Exact, Measured], float]] = {
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def value(subject: Subject, options) -> float:
+def value(subject: Subject, options: Options) -> float:
     """Equal by value, hashable, printable, frozen."""
     bijector = subject.bijector
     other = _rebuilt(bijector)
@@ -101,7 +101,7 @@ def value(subject: Subject, options) -> float:
     return 0.0
 
 
-def pure(subject: Subject, options) -> float:
+def pure(subject: Subject, options: Options) -> float:
     """init, forward and inverse, traced and run a second time with the same arguments, give the same, bit by bit."""
     point, key = subject.point(), jax.random.key(subject.seed)
     y, _, _ = subject.forward(*point[1:])
@@ -121,7 +121,7 @@ def pure(subject: Subject, options) -> float:
     return 0.0
 
 
-def shapes(subject: Subject, options) -> float:
+def shapes(subject: Subject, options: Options) -> float:
     """Batch axis kept; log_det of shape (batch,) and at least float32; x's shape and dtype after a round trip."""
     for dtype in options.dtypes:
         point = subject.point(dtype)
@@ -142,7 +142,7 @@ def shapes(subject: Subject, options) -> float:
     return 0.0
 
 
-def sums_of_the_log_det(subject: Subject, options) -> float:
+def sums_of_the_log_det(subject: Subject, options: Options) -> float:
     """No sum that makes up log_det is in bfloat16 or float16, for x and parameters that are: traced, not run."""
     narrow = [dtype for dtype in options.dtypes if jnp.promote_types(dtype, "float32") != dtype]
     if not narrow:
@@ -157,7 +157,7 @@ def sums_of_the_log_det(subject: Subject, options) -> float:
     return 0.0
 
 
-def log_det_by_itself(subject: Subject, options) -> float:
+def log_det_by_itself(subject: Subject, options: Options) -> float:
     """log_det() against forward's second result."""
     point = subject.point()
     _, measured = subject.results(point, "example")
@@ -165,7 +165,7 @@ def log_det_by_itself(subject: Subject, options) -> float:
     return at_most(by_itself - measured.log_det, _allowed(subject, point)[1], "log_det() − forward's")
 
 
-def batch_of_one(subject: Subject, options) -> float:
+def batch_of_one(subject: Subject, options: Options) -> float:
     """The first example alone against the first example in its batch."""
     point = subject.point()
     x, context = jax.tree.map(lambda a: a[:1], (point.x, point.context))
@@ -173,7 +173,7 @@ def batch_of_one(subject: Subject, options) -> float:
     return _same(subject, point, y, log_det, slice(0, 1), "of an example alone")
 
 
-def order_of_the_batch(subject: Subject, options) -> float:
+def order_of_the_batch(subject: Subject, options: Options) -> float:
     """The batch in reverse order against the results in reverse order."""
     point = subject.point()
     x, context = jax.tree.map(lambda a: a[::-1], (point.x, point.context))
@@ -181,7 +181,7 @@ def order_of_the_batch(subject: Subject, options) -> float:
     return _same(subject, point, y, log_det, slice(None, None, -1), "of the batch in reverse order")
 
 
-def large_batch(subject: Subject, options) -> Seen:
+def large_batch(subject: Subject, options: Options) -> Seen:
     """The rows of the example again and again, in a batch that no power of two divides, against the example's."""
     point = subject.point("float64")
     exact, measured = subject.results(point, ("example", "float64"))
@@ -209,14 +209,14 @@ def large_batch(subject: Subject, options) -> Seen:
     )
 
 
-def jit(subject: Subject, options) -> float:
+def jit(subject: Subject, options: Options) -> float:
     """Run operation by operation against compiled."""
     point = subject.point()
     y, log_det, _ = subject.bijector.forward(*point[1:])
     return _same(subject, point, y, log_det, slice(None), "without jit")
 
 
-def vmap(subject: Subject, options) -> float:
+def vmap(subject: Subject, options: Options) -> float:
     """jax.vmap over batches of one against the batch."""
     point = subject.point()
 
@@ -228,7 +228,7 @@ def vmap(subject: Subject, options) -> float:
     return _same(subject, point, y, log_det, slice(None), "under vmap")
 
 
-def scan(subject: Subject, options) -> float:
+def scan(subject: Subject, options: Options) -> float:
     """jax.lax.scan over batches of one, the state carried along, against the batch."""
     point = subject.point()
 
@@ -243,7 +243,7 @@ def scan(subject: Subject, options) -> float:
     return _same(subject, point, y, log_det, slice(None), "under scan")
 
 
-def grad(subject: Subject, options) -> float:
+def grad(subject: Subject, options: Options) -> float:
     """Gradients of both directions against central differences, in float64, along a random direction.
 
     Allowed: what doubling the step changes (the truncation error is a third of it), and rounding divided by the step.
@@ -260,7 +260,7 @@ def grad(subject: Subject, options) -> float:
     return max(at_most(*forward, "gradient of forward"), at_most(*inverse, "gradient of inverse"))
 
 
-def finite_gradients(subject: Subject, options) -> float:
+def finite_gradients(subject: Subject, options: Options) -> float:
     """Gradients of y and log_det by parameters and x are finite: at the example, where all x are equal, at zero."""
     gradients = jax.jit(jax.grad(_total(subject), argnums=(0, 2)))
     point = subject.point()
@@ -272,7 +272,7 @@ def finite_gradients(subject: Subject, options) -> float:
     return 0.0
 
 
-def devices(subject: Subject, options) -> float:
+def devices(subject: Subject, options: Options) -> float:
     """pmap over two devices against one; training mode too, and init, where a ``parallel`` bijector is given."""
     if jax.local_device_count() < 2:
         raise NotRun("one device only (jax.config.update('jax_num_cpu_devices', 2) gives two)")
@@ -292,9 +292,10 @@ def devices(subject: Subject, options) -> float:
 
     y, log_det = jax.tree.map(_joined, run(subject.bijector, False)[:2])
     worst = _same(subject, point, y, log_det, even, "on two devices")
-    if options.parallel is not None:
+    parallel = options.parallel
+    if parallel is not None:
         one = subject.forward(point.params, point.state, *whole, train=True)
-        many = run(options.parallel, True)
+        many = run(parallel, True)
         allowed_y, allowed_log_det = (a.max() for a in _allowed(subject, point))
         scale = max(1.0, max((np.abs(leaf).max() for leaf in jax.tree.leaves(one[2])), default=1.0))
         worst = max(
@@ -308,14 +309,14 @@ def devices(subject: Subject, options) -> float:
         )
         key = jax.random.key(subject.seed)
         one = jax.tree.leaves(jax.jit(subject.bijector.init)(key, *whole))
-        init = jax.pmap(lambda x, c: options.parallel.init(key, x, c), axis_name=options.axis_name, devices=two)
+        init = jax.pmap(lambda x, c: parallel.init(key, x, c), axis_name=options.axis_name, devices=two)
         for a, b in zip(jax.tree.leaves(jax.block_until_ready(init(*shards))), one):
             a, b = np.asarray(a)[0], np.asarray(b)
             worst = max(worst, at_most(np.ravel(a - b), 1e-5 * (1 + np.abs(b).max()), "init on two devices"))
     return worst
 
 
-def training_mode(subject: Subject, options) -> float:
+def training_mode(subject: Subject, options: Options) -> float:
     """Forward with train=True and back with the state it returns; where training settles, evaluation gives the same.
 
     Where nothing is measured training mode has a Jacobian, and the log-dets of both directions are held against it;
@@ -391,7 +392,7 @@ def _settled(subject, point, of_y, of_log_det):
     )
 
 
-def init_inverse(subject: Subject, options) -> float:
+def init_inverse(subject: Subject, options: Options) -> float:
     """init_inverse makes from y what init makes from x, inverse then gives x's form; and it normalises as init does.
 
     Where init measures its batch so that forward gives the same moments for another, narrower one, inverse is to do so
@@ -447,7 +448,7 @@ def _moments(tree):
     return np.stack([means, np.log(np.maximum(deviations, np.finfo(np.float32).tiny))])
 
 
-STRUCTURAL: dict[str, Callable[[Subject, object], float | Seen]] = {
+STRUCTURAL: dict[str, Callable[[Subject, Options], float | Seen]] = {
     "value": value,
     "pure": pure,
     "shapes": shapes,

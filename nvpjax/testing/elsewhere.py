@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nvpjax.testing.subject import Exact, Measured, Point, Subject, rows, to_float64, trees
+from nvpjax.testing.subject import Exact, Measured, Options, Point, Subject, rows, to_float64, trees
 from nvpjax.testing.tolerances import log_det_tolerance
 from nvpjax.testing.verdicts import NotRun, Seen, at_most, require
 
@@ -24,7 +24,7 @@ SIDES = (1e-3, 1e-6)
 """How far on both sides of it is looked, as a share of the path."""
 
 
-def changes_of_form(subject: Subject, options) -> Seen:
+def changes_of_form(subject: Subject, options: Options) -> Seen:
     """Round trips and log-dets on both sides of every kink and jump, and the latents between, in float64.
 
     They are found by search along straight paths: all entries together from the example's lowest value to its highest,
@@ -203,7 +203,7 @@ FAR = (1.0, 3.0, 10.0)
 SEEDS = range(8)
 
 
-def far_parameters(subject: Subject, options) -> Seen:
+def far_parameters(subject: Subject, options: Options) -> Seen:
     """log-dets of both directions and the round trip with parameters far from the start and of both signs, in float64.
 
     Looked at is where the exact Jacobian is finite and well conditioned. A NaN fails, unless y has grown beyond all
@@ -254,7 +254,7 @@ def _overflows(subject: Subject, seed: int, size: float) -> bool:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def far_ends(subject: Subject, options) -> Seen:
+def far_ends(subject: Subject, options: Options) -> Seen:
     """At |x| from 10 to 10,000, or close to the ends of the domain: values, log-dets, their gradients, round trips.
 
     In float32 log_det is finite, has a finite gradient, and is that of float64, as y is. Where the exact Jacobian has
@@ -319,7 +319,7 @@ def far_ends(subject: Subject, options) -> Seen:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def density(subject: Subject, options) -> Seen:
+def density(subject: Subject, options: Options) -> Seen:
     """∫|det J| dx over a box, on a 2-D grid, against the area of f(box), which its edge alone tells.
 
     In other words: the density |det J|/area that f pulls back from the uniform one on f(box) integrates to one over

@@ -12,7 +12,7 @@ import numpy as np
 
 from nvpjax.bijector import Bijector, PyTree
 from nvpjax.testing.checks import POINTWISE, STRUCTURAL
-from nvpjax.testing.subject import Subject
+from nvpjax.testing.subject import Options, Subject
 from nvpjax.testing.verdicts import NotRun, Seen
 
 CHECKS = (*STRUCTURAL, *POINTWISE)
@@ -60,16 +60,6 @@ class Report:
             said = "; ".join(share + [result.detail] * bool(result.detail))
             lines.append(f"  {result.outcome:8} {result.check:28} {result.cases:4} cases  {said}")
         return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class Options:
-    """What ``examine_bijector`` passes on to the checks."""
-
-    dtypes: tuple[str, ...]
-    domain: tuple[float, float]
-    parallel: Bijector | None
-    axis_name: str
 
 
 class Asked(TypedDict, total=False):

@@ -27,6 +27,15 @@ def moved_from_start(key: jax.Array, params: PyTree, size: float = 0.3) -> PyTre
     return restore(flat + size * jax.random.normal(key, flat.shape, flat.dtype))
 
 
+class Options(NamedTuple):
+    """What ``examine_bijector`` passes on to the checks."""
+
+    dtypes: tuple[str, ...]
+    domain: tuple[float, float]
+    parallel: Bijector | None
+    axis_name: str
+
+
 class Point(NamedTuple):
     """Where a bijector is looked at, and in which dtype: numpy arrays of that dtype."""
 
@@ -81,14 +90,14 @@ class Program:
         self._compiled: dict[Any, Any] = {}
         self._texts: dict[Any, Any] = {}
 
-    def __call__(self, *arguments, **options):
+    def __call__(self, *arguments: PyTree, **options: bool) -> PyTree:
         form = self._form(arguments, options)
         if form not in self._compiled:
             lowered, self._texts[form] = self._lowered(arguments, options)
             self._compiled[form] = self._compile(lowered, self._texts[form])
         return self._compiled[form](*arguments)
 
-    def anew(self, *arguments, **options) -> Callable | None:
+    def anew(self, *arguments: PyTree, **options: bool) -> Callable | None:
         """Trace once more: the program, if it reads otherwise than it did, or None."""
         lowered, text = self._lowered(arguments, options)
         same = text is not None and text == self._texts[self._form(arguments, options)]
@@ -380,6 +389,6 @@ def inside(a: np.ndarray, like: np.ndarray, dtype: str) -> np.ndarray:
     return np.clip(a.astype(low.dtype), low, high).astype(low.dtype)
 
 
-def to_float64(leaf):
+def to_float64(leaf: np.ndarray) -> np.ndarray:
     """Widen what is a number with a point; leave whole numbers as they are."""
     return leaf.astype(np.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf

@@ -30,7 +30,9 @@ def rounding(dtype: str, layers: int) -> float:
     return ROUNDING_STEPS * float(jnp.finfo(dtype).eps) * layers
 
 
-def value_tolerance(dtype: str, layers: int, result_scale, input_scale, jacobian_norm) -> np.ndarray:
+def value_tolerance(
+    dtype: str, layers: int, result_scale: np.ndarray, input_scale: np.ndarray, jacobian_norm: np.ndarray
+) -> np.ndarray:
     """The largest error of a result y = f(x) that rounding explains, for each row.
 
         ROUNDING_STEPS · ε · layers · (max|y| + ‖∂f/∂x‖₂ · max|x|)
@@ -41,7 +43,14 @@ def value_tolerance(dtype: str, layers: int, result_scale, input_scale, jacobian
     return rounding(dtype, layers) * (result_scale + jacobian_norm * input_scale) + float(jnp.finfo(dtype).tiny)
 
 
-def log_det_tolerance(dtype: str, layers: int, dimensions: int, log_det, input_scale, gradient_norm) -> np.ndarray:
+def log_det_tolerance(
+    dtype: str,
+    layers: int,
+    dimensions: int,
+    log_det: np.ndarray,
+    input_scale: np.ndarray | float,
+    gradient_norm: np.ndarray,
+) -> np.ndarray:
     """The largest error of a log-det that rounding explains, for each row, in nats.
 
         ROUNDING_STEPS · ε · layers · (D + |log_det| + ‖∂log_det/∂x‖₂ · max|x|)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 class NotRun(Exception):
@@ -21,12 +22,12 @@ class Seen(NamedTuple):
     """What it could not look at, and why."""
 
 
-def require(condition, message: str) -> None:
+def require(condition: bool | np.bool_, message: str) -> None:
     if not condition:
         raise AssertionError(message)
 
 
-def at_most(error, allowed, what: str) -> float:
+def at_most(error: ArrayLike, allowed: ArrayLike, what: str) -> float:
     """Raise unless every |error| of a row is at most what the row is allowed; give the worst share. NaN raises."""
     error = np.abs(np.asarray(error, np.float64))
     largest = error.max(axis=1) if error.ndim == 2 else error
