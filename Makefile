@@ -69,9 +69,11 @@ bench: .venv-peers/installed
 ledger: .venv/installed
 	$(BIN)/python -m experiments.ledger
 
+# Types too: of the library, and of programs that use it rightly and wrongly (tests/typing).
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m tests.typing.check
 
 # The source distribution, the wheel that is built from it, and a look whether what came out of it works: the tests are
 # found in the one, the library is imported from the other.
