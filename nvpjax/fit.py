@@ -292,7 +292,8 @@ class _Programs:
             return measure_step(params, state, key, _batch(data, rows))
 
         def evaluate(variables, rows, key, data):
-            return variables, eval_step(*variables, key, _batch(data, rows))
+            params, state = variables
+            return variables, eval_step(params, state, key, _batch(data, rows))
 
         self.start = jax.jit(partial(create_train_state, objective, optimizer, averages=average_decay is not None))
         self._steps = train, measure, evaluate
@@ -309,12 +310,14 @@ class _Programs:
 _kept_programs = lru_cache(maxsize=8)(_Programs)
 
 
-def _programs_of(objective: Objective, *how) -> _Programs:
+def _programs_of(
+    objective: Objective, optimizer: optax.GradientTransformation | _Adam, average_decay: float | None
+) -> _Programs:
     """Those of a fit before, where there was one: for another seed, an ensemble, or other rows of as many."""
     try:
-        return _kept_programs(objective, *how)
+        return _kept_programs(objective, optimizer, average_decay)
     except TypeError:  # a foreign distribution or function inside that does not hash
-        return _Programs(objective, *how)
+        return _Programs(objective, optimizer, average_decay)
 
 
 def _loop(step: Callable, *, scan: bool) -> Callable:
