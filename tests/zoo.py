@@ -244,6 +244,9 @@ ZOO: dict[str, Entry] = {
     "MAF, spline": Entry(MAF(2, (8,), "spline", bins=4).build((2,)).bijector, (2,), dtypes=WIDE),
     "IAF": Entry(IAF(layers=2, hidden=(8,)).build((2,)).bijector, (2,), dtypes=WIDE),
     "SplineCoupling": Entry(SplineCoupling(2, (8,), bins=4).build((2,)).bijector, (2,), dtypes=WIDE),
+    "SplineCoupling of one entry": Entry(
+        SplineCoupling(2, (8,), bins=4).build((1,)).bijector, (1,), context=2, dtypes=WIDE
+    ),
     "FlowPlusPlus": Entry(
         FlowPlusPlus((1, 1, 1), features=2, blocks=1, components=2, heads=0).build((2, 4, 1)).bijector,
         (2, 4, 1),

@@ -46,11 +46,12 @@ class Model(abc.ABC):
         return jnp.zeros(())
 
 
-def expect_vector(model: Model, event_shape: Shape) -> int:
-    """Give the number of entries. Raise ValueError for events that are no vectors of at least two."""
-    if len(event_shape) != 1 or event_shape[0] < 2:
+def expect_vector(model: Model, event_shape: Shape, least: int = 2) -> int:
+    """Give the number of entries. Raise ValueError for events that are no vectors of at least so many."""
+    if len(event_shape) != 1 or event_shape[0] < least:
         raise ValueError(
-            f"{type(model).__name__}: expected an event_shape (entries,) with entries >= 2, got {tuple(event_shape)}. "
+            f"{type(model).__name__}: expected an event_shape (entries,) with entries >= {least}, got "
+            f"{tuple(event_shape)}. "
             "The batch is not part of it; put Reshape before the flow for events of another rank."
         )
     return event_shape[0]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nvpjax.bijectors.coupling import Coupling
 from nvpjax.bijectors.linear import LULinear
-from nvpjax.bijectors.masks import ChannelMask
+from nvpjax.bijectors.masks import ChannelMask, NoMask
 from nvpjax.bijectors.spline import RationalQuadraticSpline
 from nvpjax.chain import Chain
 from nvpjax.flow import Flow
@@ -23,8 +23,8 @@ class SplineCoupling(Model):
         (LU linear → spline coupling) x layers
 
     The splines bend [−limit, limit] and leave the rest as it is, so bring data to about unit scale first. Shapes:
-    events ``(entries,)``, at least 2 entries; latents the same. Errors: ValueError for sizes below 1, or events that
-    are no vectors.
+    events ``(entries,)``; latents the same. Of a single entry nothing passes, and the context alone says how it
+    changes: p(y | context). Errors: ValueError for sizes below 1, or events that are no vectors.
 
     Reference: Durkan, Bekasov, Murray, Papamakarios, *Neural Spline Flows*, 2019, sec. 3 and 4.
 
@@ -52,7 +52,8 @@ class SplineCoupling(Model):
     def build(
         self, event_shape: Shape, *, axis_name: str | None = None, network_dtype: Dtype = None, scan: bool | None = None
     ) -> Flow:
-        expect_vector(self, event_shape)
+        entries = expect_vector(self, event_shape, least=1)
         network = conditioner(MLP(self.hidden), dtype=network_dtype)
-        coupling = Coupling(ChannelMask(passes="first"), RationalQuadraticSpline(self.bins, self.limit), network)
+        mask = ChannelMask(passes="first") if entries > 1 else NoMask()
+        coupling = Coupling(mask, RationalQuadraticSpline(self.bins, self.limit), network)
         return Flow(Repeat(Chain((LULinear(), coupling)), self.layers, scan))

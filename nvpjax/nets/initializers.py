@@ -12,11 +12,14 @@ from jax.typing import DTypeLike
 
 
 def last_kernel(scale: float) -> Callable[..., jax.Array]:
-    """The usual start of a dense layer times ``scale``: what lets a network begin by saying next to nothing."""
+    """The usual start of a dense layer times ``scale``: what lets a network begin by saying next to nothing.
+
+    Of a layer that is shown nothing, whose fan-in is 0, the kernel is empty.
+    """
     usual = linen.initializers.lecun_normal()
 
     def start(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
-        return scale * usual(key, shape, dtype)
+        return jnp.zeros(shape, dtype) if 0 in shape else scale * usual(key, shape, dtype)
 
     return start
 

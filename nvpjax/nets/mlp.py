@@ -22,7 +22,7 @@ class MLP(Network):
     variance 1/fan-in) times this, and biases at zero, so that by default what a network says starts near zero, and a
     coupling near the identity; 0 starts there exactly.
 
-    Shapes: x ``(batch, features)``, context ``(batch, anything)``, output ``(batch, outputs)``.
+    Shapes: x ``(batch, features)``, of no features too: then all that is said follows from the context; context ``(batch, anything)``, output ``(batch, outputs)``.
 
     >>> import jax, jax.numpy as jnp
     >>> network = MLP(hidden=(8,))
@@ -43,5 +43,5 @@ class MLP(Network):
     def __call__(self, x: jax.Array, context: Any = None, *, outputs: int, train: bool = False) -> jax.Array:
         h = x if context is None else with_context(x, context)
         for features in self.hidden:
-            h = self.activation(linen.Dense(features)(h))
+            h = self.activation(linen.Dense(features, kernel_init=last_kernel(1.0))(h))
         return linen.Dense(outputs, kernel_init=last_kernel(self.final_scale))(h)
