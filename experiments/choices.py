@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from experiments.config import Config
-from experiments.data import Data, ImageData, TableData
+from experiments.data import Data, ImageData, ImageFiles, Images, TableData, TableFile
 from experiments.data.noise import NOISES, Noise
 from experiments.errors import UserError
 from nvpjax.models import MODELS, Model
 
-KINDS = {Data: {"images": ImageData, "table": TableData}, Model: MODELS, Noise: NOISES}
+KINDS = {
+    Data: {"images": ImageData, "table": TableData, "image_files": ImageFiles, "table_file": TableFile},
+    Model: MODELS,
+    Noise: NOISES,
+}
 """Where a config may hold one of several classes, the classes and the names that config.json has for them."""
 
 CHOICES = (
@@ -31,7 +35,7 @@ def with_choices(configs: Configs, arguments: Sequence[str]) -> tuple[Configs, l
         return configs, rest
     summary, config = configs[rest[0]]
     if noise is not None:
-        if not isinstance(config.data, ImageData):
+        if not isinstance(config.data, Images):
             raise UserError(f"--noise is for images, and {config.name} trains on the table {config.data.dataset}")
         config = replace(config, data=replace(config.data, noise=NOISES[noise]()))
     if model is not None and type(config.model) is not MODELS[model]:

@@ -37,6 +37,8 @@ class Arguments:
     """Lowest score on validation images, or the last step."""
     data_dir: Path | None = None
     """Where prepared data sets lie; as in training by default."""
+    data: Path | None = None
+    """Where the run's own images lie, if they were moved."""
     out: Path | None = None
     """Picture to write; RUN_DIR/compress.png by default."""
 
@@ -75,7 +77,7 @@ def main(arguments: Sequence[str]) -> None:
         lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.compress", description=__doc__)
     )
     config, step, train_state = restore_run(options.run_dir, options.checkpoint)
-    data = images_only(with_data_dir(config, options.data_dir), "compress")
+    data = images_only(with_data_dir(config, options.data_dir, options.data), "compress")
     picked = pick_images(data, "test", options.images)
     images = picked["image"]
     print(f"compressing {len(images)} images with the model of step {step} ...", flush=True)

@@ -104,6 +104,8 @@ class Config:
     def __post_init__(self):
         if not self.name.isidentifier():  # files are called by it
             raise UserError(f"name {self.name!r}: expected letters, digits and _")
+        if not self.data.known:
+            return
         try:
             self.model.build(self.data.event_shape)
         except ValueError as error:
@@ -119,11 +121,19 @@ class Config:
         """Of the labels that the model is given; 0 for one without."""
         return getattr(self.model, "classes", 0)
 
+    def opened(self) -> Config:
+        """The same config with what is found in a file of one's own. Errors: UserError, as of its data and model."""
+        return self if self.data.known else replace(self, data=self.data.opened())
 
-def with_data_dir(config: Config, data_dir: Path | None) -> Config:
-    """The config with another place of its data, where one is given."""
-    if data_dir is None:
-        return config
-    if "data_dir" not in {field.name for field in fields(config.data)}:
+
+def with_data_dir(config: Config, data_dir: Path | None, path: Path | None = None) -> Config:
+    """The config with another place of its data, where one is given: of prepared sets, or of one's own file."""
+    names = {field.name for field in fields(config.data)}
+    if data_dir is not None and "path" in names:
+        raise UserError(f"--data-dir: {config.data.dataset} is a place of one's own: --data says where it lies")
+    if data_dir is not None and "data_dir" not in names:
         raise UserError(f"--data-dir: {config.data.dataset} ships inside scikit-learn and lies nowhere")
-    return replace(config, data=replace(config.data, data_dir=data_dir))
+    if path is not None and "path" not in names:
+        raise UserError(f"--data: {config.name} was not trained on a file of one's own, but on {config.data.dataset}")
+    places = {name: place for name, place in (("data_dir", data_dir), ("path", path)) if place is not None}
+    return replace(config, data=replace(config.data, **places)) if places else config

@@ -69,7 +69,7 @@ def main(arguments: Sequence[str]) -> None:
     _cost("train step", batch_size, options.steps, train_step, start, key, batch)
     numbered = {**batch, "index": jnp.arange(batch_size)}
     _cost("evaluation", batch_size, options.steps, evaluate, *start.evaluated, key, numbered)
-    density, labels = density_of(config, start), draws_of(config, options.samples).labels
+    density, labels = density_of(config, start), draws_of(config, options.samples).context
     number = options.samples if labels is None else len(labels)
     x = _cost("samples", number, options.steps, make_sampler(number), key, density, labels, 1.0)
     finite = "all finite" if bool(jnp.all(jnp.isfinite(x))) else "not all finite"

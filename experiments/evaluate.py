@@ -18,6 +18,7 @@ from rich.progress import track
 
 from experiments import command_line
 from experiments.config import with_data_dir
+from experiments.configs import all_configs
 from experiments.errors import UserError
 from experiments.runs.evaluation import check_devices, evaluate_examples, make_evaluators
 from experiments.runs.records import RESULTS, ledger_name, make_record, write_record
@@ -41,6 +42,8 @@ class Arguments:
     """Draws of noise an image. The mean over draws is a bound; importance weighting comes nearer."""
     data_dir: Path | None = None
     """Where prepared data sets lie; as in training by default."""
+    data: Path | None = None
+    """Where the run's own file or folder of data lies, if it was moved."""
     json: bool = False
     """Print the record, one JSON object, instead of a sentence."""
     ledger: bool = False
@@ -52,11 +55,13 @@ def main(arguments: Sequence[str]) -> None:
         lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.evaluate", description=__doc__)
     )
     config, step, train_state = restore_run(options.run_dir, options.checkpoint)
+    if options.ledger and config.name not in all_configs():
+        raise UserError(f"--ledger is for the configs whose data everybody can have, not for {config.name}: drop it")
     if not options.averages:
         if options.ledger:
             raise UserError("--no-averages is for comparison, the ledger for what a run is evaluated by: drop --ledger")
         train_state = train_state._replace(averages=None)
-    config = with_data_dir(config, options.data_dir)
+    config = with_data_dir(config, options.data_dir, options.data)
     data = config.data
     batch_size = config.training.batch_size if options.batch_size is None else options.batch_size
     check_devices(batch_size)
@@ -88,7 +93,7 @@ def main(arguments: Sequence[str]) -> None:
     averages = ", averages of parameters" if train_state.averages is not None else ""
     print(
         f"{config.name}: {options.split} {result[data.unit]:.4f} ± {result['standard_error']:.4f} {data.said_unit}"
-        f"{data.quality()} on {result['examples']} examples{given} (importance-weighted "
+        f"{data.quality(result)} on {result['examples']} examples{given} (importance-weighted "
         f"{result['importance_weighted']:.4f}, draws {options.draws}), step {step} ({options.checkpoint}{averages}), "
         f"round-trip error median {result['round_trip_error_median']:.1e}, 99.9 % "
         f"{result['round_trip_error_99.9']:.1e}, worst {result['round_trip_error']:.1e}, train/eval gap "

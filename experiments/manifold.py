@@ -34,6 +34,8 @@ class Arguments:
     """Lowest score on validation images, or the last step."""
     data_dir: Path | None = None
     """Where prepared data sets lie; as in training by default."""
+    data: Path | None = None
+    """Where the run's own images lie, if they were moved."""
     out: Path | None = None
     """Picture to write; RUN_DIR/manifold.png by default."""
 
@@ -63,7 +65,7 @@ def main(arguments: Sequence[str]) -> None:
     if options.steps < 1:
         raise UserError(f"expected --steps of at least 1, got {options.steps}")
     config, step, train_state = restore_run(options.run_dir, options.checkpoint)
-    data = images_only(with_data_dir(config, options.data_dir), "manifold")
+    data = images_only(with_data_dir(config, options.data_dir, options.data), "manifold")
     if config.classes:
         raise UserError(
             f"manifold mixes images, and the model of {config.name} wants one label for each: use one without"

@@ -30,6 +30,8 @@ class Arguments:
     """Lowest score on validation images, or the last step."""
     data_dir: Path | None = None
     """Where prepared data sets lie; as in training by default."""
+    data: Path | None = None
+    """Where the run's own images lie, if they were moved."""
     out: Path | None = None
     """Picture to write; RUN_DIR/reconstruct.png by default."""
 
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str]) -> None:
         lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.reconstruct", description=__doc__)
     )
     config, step, train_state = restore_run(options.run_dir, options.checkpoint)
-    data = images_only(with_data_dir(config, options.data_dir), "reconstruct")
+    data = images_only(with_data_dir(config, options.data_dir, options.data), "reconstruct")
     picked = pick_images(data, "test", options.images)
     images = picked["image"]
     print(f"reconstructing {len(images)} images with the model of step {step} ...", flush=True)

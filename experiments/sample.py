@@ -1,8 +1,10 @@
-"""Draw samples from a run's model and show them: images as a grid, rows of a table as plots.
+"""Draw samples from a run's model: images as a grid, rows of a table as numbers in its own units and a corner plot.
 
 Usage: python -m experiments.sample RUN_DIR [--num 64] [--label 3] [--temperature 1.0] [--size N] [--out FILE.png]
+       python -m experiments.sample RUN_DIR [--num 1000] [--context VALUE ... | --context-from FILE] [--out FILE.npy]
 
-A model that was trained with labels draws a row of images for each of them, or --num of one --label.
+A model that was trained with labels draws a row of images for each of them, or --num of one --label. One that was
+trained with columns as its context draws rows given their values, or given those of validation rows, in turn.
 """
 
 from __future__ import annotations
@@ -11,23 +13,27 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import jax
 import numpy as np
 import tyro
 
 from experiments import command_line
-from experiments.config import Config
-from experiments.errors import UserError
+from experiments.config import Config, with_data_dir
+from experiments.data import Table
+from experiments.data.contexts import context_rows
+from experiments.errors import UserError, printable
 from experiments.runs.config_file import read_config
 from experiments.runs.trained import density_of, images_only, restore_run, scaled
 from nvpjax import Density
 
 A_CLASS = 10
 """Images of each label, where none is asked for."""
-NUMBER = 64
-"""Samples otherwise."""
+AT_ONCE = 2**16
+"""Samples, at most: more are drawn in parts, by keys of their own."""
+ROWS = (".npy", ".csv")
+"""What --out may be for the rows of a table, beside a picture."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +41,15 @@ class Arguments:
     run_dir: tyro.conf.Positional[Path]
     """Directory that train wrote."""
     num: int | None = None
-    """Samples to draw; 64 by default. A model that is given labels draws equally many of each, ten by default, so this
-    many or a few more."""
+    """Samples to draw; 64 images by default, or 1000 rows. A model that is given labels draws equally many of each, ten
+    by default, so this many or a few more; with --context-from one row of each by default."""
     label: int | None = None
     """Draw of this label alone; for models that were trained with labels."""
+    context: Annotated[tuple[float, ...], tyro.conf.arg(metavar="[VALUE ...]")] = ()
+    """Of the columns that the model was trained to be conditional on, in their order and own units."""
+    context_from: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """A .csv file whose columns have their names, or a .csv or .npy file of these columns alone, in their order; the
+    rows are taken in turn."""
     temperature: float = 1.0
     """Standard deviation of the latents; below 1 the samples are nearer to the most likely ones."""
     size: int | None = None
@@ -47,20 +58,23 @@ class Arguments:
     """Seed of the latents."""
     checkpoint: Literal["best", "latest"] = "best"
     """Lowest score on validation examples, or the last step."""
+    data: Path | None = None
+    """Where the run's own file or folder of data lies, if it was moved: for what is drawn beside samples."""
     out: Path | None = None
-    """Picture to write; RUN_DIR/samples.png by default."""
+    """Picture to write, RUN_DIR/samples.png by default. Of rows: .npy, or .csv with names, and a picture beside it of
+    the same name, RUN_DIR/samples.npy and .png by default; or .png for the picture alone."""
 
 
 def make_sampler(number: int, size: int | None = None) -> Callable:
-    """Compile ``sampler(key, density, labels, temperature) -> x``, ``(number, *event)``; images of ``size`` squared."""
+    """Compile ``sampler(key, density, context, temperature) -> x``, ``(number, *event)``; images ``size`` squared."""
 
     @jax.jit
-    def sampler(key: jax.Array, density: Density, labels: jax.Array | None, temperature: float):
+    def sampler(key: jax.Array, density: Density, context: jax.Array | None, temperature: float):
         flow, params, state = density.flow, density.params, density.state
         shape = None if size is None else (size, size, density.event_shape[-1])
-        like = flow.latents_like(params, state, number, labels, event_shape=shape)
-        z = scaled(flow.base.sample(key, params["base"], like, labels), temperature)
-        return flow.from_latents(params, state, z, labels)[0]
+        like = flow.latents_like(params, state, number, context, event_shape=shape)
+        z = scaled(flow.base.sample(key, params["base"], like, context), temperature)
+        return flow.from_latents(params, state, z, context)[0]
 
     return sampler
 
@@ -69,18 +83,22 @@ class Draws(NamedTuple):
     """What is drawn."""
 
     number: int
-    labels: np.ndarray | None
-    """Of each sample, of a model that is given them."""
+    context: np.ndarray | None
+    """Of each sample, of a model that is given one: labels, or rows in their own units."""
     row_titles: list[str]
     """Of a grid with a row a label."""
 
 
 def draws_of(config: Config, number: int | None = None, label: int | None = None) -> Draws:
-    """The samples that are asked for: so many, or as many as there are by default; of one label, or of each."""
+    """The samples that are asked for: so many, or as many as there are by default; of one label, or of each.
+
+    Given columns, those of validation rows.
+    """
     if not config.classes:
-        return Draws(number or NUMBER, None, [])
+        number = number or config.data.drawn
+        return Draws(number, config.data.contexts(number), [])
     if label is not None:
-        number = number or NUMBER
+        number = number or config.data.drawn
         return Draws(number, np.full(number, label, np.int32), [])
     a_class = A_CLASS if number is None else math.ceil(number / config.classes)
     labels = np.repeat(np.arange(config.classes, dtype=np.int32), a_class)
@@ -89,7 +107,7 @@ def draws_of(config: Config, number: int | None = None, label: int | None = None
 
 def check(options: Arguments, config: Config) -> None:
     if not (
-        0 < (NUMBER if options.num is None else options.num) < 2**31
+        0 < (1 if options.num is None else options.num) < 2**31
         and 0 <= options.temperature < math.inf
         and 0 <= options.seed < 2**32
     ):
@@ -109,6 +127,47 @@ def check(options: Arguments, config: Config) -> None:
         except ValueError as error:
             raise UserError(f"--size {options.size}: {error}") from None
 
+    if options.context or options.context_from is not None:
+        if not (isinstance(config.data, Table) and config.data.given):
+            raise UserError(f"--context: the model of {config.name} was trained without columns that it is given")
+        context_rows(config.data.given, options.context, options.context_from)
+    for path in (options.data, options.context_from, getattr(config.data, "path", None)):
+        if None not in (path, options.out) and options.out.exists() and path.exists() and path.samefile(options.out):
+            raise UserError(f"--out {options.out}: data are read from there; name another file")
+
+
+def asked_draws(options: Arguments, config: Config) -> Draws:
+    """The samples that are asked for on the command line."""
+    if options.context or options.context_from is not None:
+        rows = context_rows(config.data.given, options.context, options.context_from)
+        number = options.num or (len(rows) if options.context_from is not None else config.data.drawn)
+        return Draws(number, np.resize(rows, (number, rows.shape[1])), [])
+    try:
+        return draws_of(config, options.num, options.label)
+    except UserError as error:
+        raise UserError(f"{error}; or say by --context what samples are to be given") from None
+
+
+def draw(density: Density, number: int, context: np.ndarray | None, options: Arguments) -> np.ndarray:
+    """So many samples, given what the model is given; more than ``AT_ONCE`` in parts."""
+    key, at_once = jax.random.key(options.seed), min(number, AT_ONCE)
+    sampler = make_sampler(at_once, options.size)
+    if number == at_once:
+        return np.asarray(sampler(key, density, context, options.temperature))
+    parts = []
+    for part, start in enumerate(range(0, number, at_once)):  # the last is filled up, and cut below
+        of_part = None if context is None else np.resize(context[start:][:at_once], (at_once, *context.shape[1:]))
+        parts.append(np.asarray(sampler(jax.random.fold_in(key, part), density, of_part, options.temperature)))
+    return np.concatenate(parts)[:number]
+
+
+def places_of(options: Arguments, config: Config) -> tuple[Path | None, Path]:
+    """Where rows of numbers are written, if they are, and where the picture."""
+    if not isinstance(config.data, Table):
+        return None, options.out or options.run_dir / "samples.png"
+    out = options.out or options.run_dir / "samples.npy"
+    return (out, out.with_suffix(".png")) if out.suffix.lower() in ROWS else (None, out)
+
 
 def main(arguments: Sequence[str]) -> None:
     options = command_line.parse(
@@ -116,17 +175,31 @@ def main(arguments: Sequence[str]) -> None:
     )
     check(options, read_config(options.run_dir))
     config, step, train_state = restore_run(options.run_dir, options.checkpoint)
-    number, labels, row_titles = draws_of(config, options.num, options.label)
-    print(f"drawing {number} samples from step {step} ...", flush=True)
-    sampler, density = make_sampler(number, options.size), density_of(config, train_state)
-    x = sampler(jax.random.key(options.seed), density, labels, options.temperature)
-    out = options.out or options.run_dir / "samples.png"
+    config = with_data_dir(config, None, options.data)
+    draws = asked_draws(options, config)
+    print(f"drawing {draws.number} samples from step {step} ...", flush=True)
+    try:
+        x = draw(density_of(config, train_state), draws.number, config.data.as_given(draws.context), options)
+    except ValueError:
+        if options.size is None:
+            raise
+        raise UserError(f"--size {options.size}: this model has parameters for one size of images") from None
+    rows, picture = places_of(options, config)
     size = f", {options.size}x{options.size} pixels" if options.size else ""
-    of_label = f" of label {options.label}" if options.label is not None else ""
-    title = f"{config.name}: samples{of_label} at temperature {options.temperature:g}, step {step}{size}"
-    remark = config.data.draw(out, np.asarray(x), title, row_titles)
+    of_what = f" of label {options.label}" if options.label is not None else ""
+    if options.context:
+        values = zip(config.data.given, options.context)
+        of_what = f" given {', '.join(f'{column.name} = {value:g}' for column, value in values)}"
+    title = f"{config.name}: samples{of_what} at temperature {options.temperature:g}, step {step}{size}"
+    if rows is not None:
+        config.data.write(rows, x, draws.context)
+    remark = config.data.draw(picture, x, title, draws.row_titles, draws.context)
+    written = picture if rows is None else f"{rows}, rows of {config.data.said_columns()}, and {picture}"
     print(
-        f"{config.name}: {number} samples{of_label} at temperature {options.temperature:g} written to {out} ({remark})"
+        printable(
+            f"{config.name}: {draws.number} samples{of_what} at temperature {options.temperature:g} written to "
+            f"{written} ({remark})"
+        )
     )
 
 

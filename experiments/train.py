@@ -21,8 +21,8 @@ import tyro
 from experiments import command_line
 from experiments.choices import CHOICES, with_choices
 from experiments.config import Config
-from experiments.configs import all_configs
-from experiments.errors import Interrupted, UserError
+from experiments.configs import configs_to_train
+from experiments.errors import Interrupted, UserError, printable
 from experiments.machine import pod
 from experiments.machine.pod import Multihost
 from experiments.runs.build import build_objective, build_train_step, train_state_like
@@ -70,6 +70,7 @@ def train(
 
     Without ``test`` the test images are left alone. In a pod all processes call it, each with its ``watch``.
     """
+    config = config.opened()
     training = config.training
     build_objective(config)  # what does not go together is refused before a directory is made
     with contextlib.ExitStack() as stack:
@@ -109,7 +110,7 @@ def train(
             raise stopped(interrupted, config, training.steps, run_dir) from None
     data = config.data
     given = " given their labels" if config.classes else ""
-    score = f"{result[data.unit]:.4f} ± {result['standard_error']:.4f} {data.said_unit}{data.quality()}"
+    score = f"{result[data.unit]:.4f} ± {result['standard_error']:.4f} {data.said_unit}{data.quality(result)}"
     return (
         f"{config.name}: test {score} on {result['examples']} examples{given}, from step {best_step} (best on "
         f"validation examples, of {training.steps}); {progress.summary()}; round-trip error "
@@ -119,7 +120,7 @@ def train(
 
 
 def main(arguments: Sequence[str]) -> None:
-    configs, rest = with_choices(all_configs(), arguments)
+    configs, rest = with_choices(configs_to_train(), arguments)
     offered = {name: (summary, Arguments(config)) for name, (summary, config) in configs.items()}
     if rest and rest[0] in offered:
         summary, of_config = offered[rest[0]]
@@ -129,9 +130,13 @@ def main(arguments: Sequence[str]) -> None:
             offered, args=rest, prog="python -m experiments.train", description=__doc__
         )
     )
-    config, run_dir = options.config, options.run_dir or Path("runs") / options.config.name
+    if not options.config.data.known:
+        print(f"reading {options.config.data.dataset} ...", flush=True)
+    config, run_dir = options.config.opened(), options.run_dir or Path("runs") / options.config.name
     check_run_directory(config, run_dir)  # before anything of a pod is written there
     with pod.joined(options.pod, run_dir) as watch:
+        for remark in config.data.remarks() if pod.is_first() else ():
+            print(printable(remark))
         line = train(config, run_dir, keep=options.keep, max_skipped=options.max_skipped, watch=watch)
         if pod.is_first():
             print(line)

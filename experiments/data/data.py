@@ -32,6 +32,21 @@ class Data(abc.ABC):
     """Of reported numbers, as in metrics.jsonl."""
     said_unit: str
     """The same, as a line for people has it."""
+    drawn = 64
+    """Samples, where nobody says how many."""
+
+    @property
+    def known(self) -> bool:
+        """Whether shapes are known: those of somebody's own file are once it is ``opened``."""
+        return True
+
+    def opened(self) -> Data:
+        """The same data with what is found in their file. Errors: UserError for what cannot be trained on."""
+        return self
+
+    def remarks(self) -> list[str]:
+        """What somebody who trains on them should know, a line each."""
+        return []
 
     @property
     @abc.abstractmethod
@@ -69,16 +84,35 @@ class Data(abc.ABC):
         """The version of the data, and a fingerprint of their bytes."""
 
     @abc.abstractmethod
-    def draw(self, path: Path, x: np.ndarray, title: str, row_titles: Sequence[str] = ()) -> str:
+    def draw(
+        self,
+        path: Path,
+        x: np.ndarray,
+        title: str,
+        row_titles: Sequence[str] = (),
+        context: np.ndarray | None = None,
+    ) -> str:
         """Make a picture of samples x, and give a remark for people. Errors: UserError where it cannot be written."""
+
+    def contexts(self, number: int) -> np.ndarray | None:
+        """So many rows of context in their own units, of examples held out; None where there is none but labels."""
+        return None
+
+    def as_given(self, context: np.ndarray | None) -> np.ndarray | None:
+        """A context, labels or rows in their own units, as a model is given it."""
+        return context
 
     @property
     def leaves_range(self) -> bool:
         """Whether what a model is given may lie outside of [0, 1], where it was to lie in it."""
         return False
 
-    def quality(self) -> str:
-        """What has to be said beside a number, or ""."""
+    def beside(self, score: float) -> dict[str, float]:
+        """What else a number in the unit is, by the names of metrics.jsonl."""
+        return {}
+
+    def quality(self, result: dict[str, float]) -> str:
+        """What has to be said beside the number of a result, or ""."""
         return ""
 
 

@@ -1,4 +1,4 @@
-"""Images from tensorflow-datasets data sources. TensorFlow is not needed to read."""
+"""Images, and those from tensorflow-datasets data sources. TensorFlow is not needed to read."""
 
 from __future__ import annotations
 
@@ -36,9 +36,75 @@ EMBEDDED = {
 """Sets that need no download, and their builders."""
 
 
+class Images(Data):
+    """Images of whole pixels, ``(height, width, channels)``. The fields below are for its kinds to have."""
+
+    unit = "bits_per_dim"
+    said_unit = "bits/dim"
+    levels: int
+    """Grey levels: pixels are whole numbers 0 … levels − 1."""
+    resize: int | None
+    """Length of the smaller side of what is cropped at random in training; None where nothing is."""
+    horizontal_flips: bool
+    """Mirror each training image with probability ½."""
+    shifts: int
+    """Move half of the training images by up to so many pixels in each direction, filling with 0."""
+    noise: Noise
+    """What spreads whole pixels."""
+
+    @property
+    def nats_per_unit(self):
+        return math.prod(self.event_shape) * math.log(2)
+
+    @property
+    def nothing_costs(self):
+        return math.log2(self.levels)
+
+    def augmented(self, example, rng):
+        return {**example, "image": augmented(example["image"], self, rng)}
+
+    def blank_batch(self, number):
+        labels = {"label": np.zeros(number, np.int32)} if self.classes else {}
+        return {"image": np.zeros((number, *self.event_shape), np.uint8), **labels}
+
+    def objective(self, flow, *, labels, network_dtype=None):
+        return PixelLikelihood(flow, self.levels, self.noise.build(self.event_shape, network_dtype), labels)
+
+    @property
+    def leaves_range(self):
+        return isinstance(self.noise, Gaussian)
+
+    def quality(self, result):
+        return (
+            ""
+            if self.noise.build(self.event_shape).is_bound
+            else " of noisy images (no bound for the images themselves)"
+        )
+
+    def draw(self, path, x, title, row_titles=(), context=None):
+        pixels, outside = to_pixels(x, self.levels)
+        columns = len(x) // len(row_titles) if row_titles else None
+        save_grid(path, pixels, self.levels, title=title, columns=columns, row_titles=row_titles)
+        return f"{outside:.2%} of the pixel values lay outside the range and were set to its ends"
+
+    def expect_fitting(self) -> None:
+        """Raise UserError where moving or noise does not fit the images."""
+        if not 0 <= self.shifts <= max(self.event_shape[:2]):
+            raise UserError(f"--shifts {self.shifts}: expected at least 0, at most {max(self.event_shape[:2])}")
+        try:
+            self.noise.build(self.event_shape)
+        except ValueError as error:
+            raise UserError(f"--noise: {error}") from None
+
+
+def expect_image_shape(shape: tuple[int, ...]) -> None:
+    if len(shape) != 3 or not all(0 < size <= MOST_PIXELS for size in shape):
+        raise UserError(f"images of shape {shape}: expected three sizes above 0, at most {MOST_PIXELS}")
+
+
 @dataclass(frozen=True)
-class ImageData(Data):
-    """Images of whole pixels."""
+class ImageData(Images):
+    """Images of a data set of tensorflow-datasets."""
 
     dataset: tyro.conf.SuppressFixed[tyro.conf.Fixed[str]]
     """The data set's name in tensorflow-datasets."""
@@ -66,18 +132,13 @@ class ImageData(Data):
     noise: Noise = Uniform()
     """What spreads whole pixels: --noise uniform, learned, learned_affine or gaussian."""
 
-    unit = "bits_per_dim"
-    said_unit = "bits/dim"
-
     def __post_init__(self):
         if not 0 < self.validation_percent < 100:
             raise UserError(f"--validation-percent {self.validation_percent}: expected above 0 and below 100")
-        if len(self.image_shape) != 3 or not all(0 < size <= MOST_PIXELS for size in self.image_shape):
-            raise UserError(f"images of shape {self.image_shape}: expected three sizes above 0, at most {MOST_PIXELS}")
+        expect_image_shape(self.image_shape)
         if not 2 <= self.levels <= 256:
             raise UserError(f"images with {self.levels} levels: expected 2 to 256")
-        if not 0 <= self.shifts <= max(self.image_shape[:2]):
-            raise UserError(f"--shifts {self.shifts}: expected at least 0, at most {max(self.image_shape[:2])}")
+        self.expect_fitting()
         if self.crop is not None:
             top, bottom, left, right = self.crop
             if not (0 <= top < bottom and 0 <= left < right):
@@ -87,53 +148,14 @@ class ImageData(Data):
                 f"resize {self.resize}: expected at least {max(self.image_shape[:2])}, the image's side, at most "
                 f"{MOST_PIXELS}"
             )
-        try:
-            self.noise.build(self.event_shape)
-        except ValueError as error:
-            raise UserError(f"--noise: {error}") from None
 
     @property
     def event_shape(self):
         return tuple(self.image_shape)
 
-    @property
-    def nats_per_unit(self):
-        return math.prod(self.image_shape) * math.log(2)
-
-    @property
-    def nothing_costs(self):
-        return math.log2(self.levels)
-
-    def augmented(self, example, rng):
-        return {**example, "image": augmented(example["image"], self, rng)}
-
-    def blank_batch(self, number):
-        labels = {"label": np.zeros(number, np.int32)} if self.classes else {}
-        return {"image": np.zeros((number, *self.image_shape), np.uint8), **labels}
-
-    def objective(self, flow, *, labels, network_dtype=None):
-        return PixelLikelihood(flow, self.levels, self.noise.build(self.event_shape, network_dtype), labels)
-
     def version(self):
         builder = open_dataset(self)
         return str(builder.version), fingerprint(Path(builder.data_dir))
-
-    @property
-    def leaves_range(self):
-        return isinstance(self.noise, Gaussian)
-
-    def quality(self):
-        return (
-            ""
-            if self.noise.build(self.event_shape).is_bound
-            else " of noisy images (no bound for the images themselves)"
-        )
-
-    def draw(self, path, x, title, row_titles=()):
-        pixels, outside = to_pixels(x, self.levels)
-        columns = len(x) // len(row_titles) if row_titles else None
-        save_grid(path, pixels, self.levels, title=title, columns=columns, row_titles=row_titles)
-        return f"{outside:.2%} of the pixel values lay outside the range and were set to its ends"
 
     def examples(self, split: str, *, for_training: bool = False) -> Sequence[Example]:
         """Give the images of "train", "validation" or "test": uint8 ``(height, width, channels)``, and their labels.
@@ -229,7 +251,7 @@ class _Images:
         return {"image": image, "label": np.int32(read["label"])} if data.classes else {"image": image}
 
 
-def pick_images(data: ImageData, split: str, indices: Sequence[int]) -> Example:
+def pick_images(data: Images, split: str, indices: Sequence[int]) -> Example:
     """Give the images of a split at ``indices``, stacked, and their labels."""
     examples = data.examples(split)
     wrong = [index for index in indices if not 0 <= index < len(examples)]

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 if TYPE_CHECKING:
-    from experiments.data.images import ImageData
+    from experiments.data.images import ImageData, Images
 
 
 def cut_and_resize(image: np.ndarray, data: ImageData) -> np.ndarray:
@@ -35,7 +35,7 @@ def random_crop(image: np.ndarray, shape: tuple[int, ...], rng: np.random.Genera
     return image[top : top + shape[0], left : left + shape[1]]
 
 
-def augmented(image: np.ndarray, data: ImageData, rng: np.random.Generator) -> np.ndarray:
+def augmented(image: np.ndarray, data: Images, rng: np.random.Generator) -> np.ndarray:
     """As training sees it: cropped at random, mirrored, moved."""
     if data.resize:
         image = random_crop(image, data.image_shape, rng)

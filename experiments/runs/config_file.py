@@ -30,7 +30,10 @@ def from_json(values: Any) -> Config:
     """The config that ``to_json`` wrote. Raises KeyError, TypeError or ValueError for anything else."""
     if isinstance(values, dict) and "dataset" in values:
         raise ValueError("it was written before version 0.2: use the version that wrote it, or train anew")
-    return _dataclass(Config, values, "config")
+    config = _dataclass(Config, values, "config")
+    if not config.data.known:
+        raise ValueError("config.data.found: expected what was found in the data, got nothing")
+    return config
 
 
 NAMES = {kind: name for kinds in KINDS.values() for name, kind in kinds.items()}

@@ -17,10 +17,13 @@ FREE_TO_CHANGE = {
     "training.reconstruction_bound",
     "training.precision",
     "data.data_dir",
+    "data.path",
     "published",
     "published_by",
 }
 """Fields that may differ when a run is taken up again: they name no other run."""
+OTHER_BYTES = "data.found.sha256"
+"""Of a file of one's own: where it differs, the file was changed."""
 BEFORE_CONFIG = {"processes", "lock", "config.json.tmp"}
 """What a run directory may hold without a config.json: a pod's processes, what a killed program left before it."""
 
@@ -46,12 +49,18 @@ def differences(old: dict, new: dict) -> list[tuple[str, object, object]]:
 def expect_unedited(there: dict, config: dict, where: str) -> None:
     """Raise UserError where the config that a checkpoint was made with is not the one in config.json, both as JSON."""
     edited = [
-        f"{name} {old} in {where}, {new} in config.json"
+        f"{name} {_short(old)} in {where}, {_short(new)} in config.json"
         for name, old, new in differences(_with_defaults(there), config)
         if name not in FREE_TO_CHANGE
     ]
     if edited:
         raise UserError(f"config.json was edited after the run began ({', '.join(edited)}): restore that file")
+
+
+def _short(value: object) -> str:
+    """A value for a line: columns of a table are many."""
+    said = str(value)
+    return said if len(said) <= 80 else f"{said[:80]}…"
 
 
 def _with_defaults(values: dict) -> dict:
@@ -68,9 +77,16 @@ def check_run_directory(config: Config, run_dir: Path) -> None:
         # With lag, moments that an evaluation measured anew are part of what training goes on with.
         lag = getattr(config.model, "lag", 0)
         free = FREE_TO_CHANGE - {"training.eval_every"} if lag else FREE_TO_CHANGE
+        found = {name: (old, new) for name, old, new in differences(to_json(read_config(run_dir)), to_json(config))}
+        if OTHER_BYTES in found and None not in found[OTHER_BYTES]:
+            then, now = (f"{sha256[:8]}…" for sha256 in found[OTHER_BYTES])
+            raise UserError(
+                f"{run_dir} began with other data than {config.data.path} holds now (sha256 {then} there, {now} now): "
+                "restore the file, or choose another --run-dir"
+            )
         changed = [
-            f"{name.split('.')[-1]} {old} there, {new} asked"
-            for name, old, new in differences(to_json(read_config(run_dir)), to_json(config))
+            f"{name.split('.')[-1]} {_short(old)} there, {_short(new)} asked"
+            for name, (old, new) in sorted(found.items(), key=lambda entry: entry[0].startswith("data.found."))
             if name not in free
         ]
         if changed:

@@ -66,6 +66,7 @@ def evaluate_examples(
     order of the examples: neither batch size nor devices change more than the rounding of an example's own number.
 
     Gives, over examples, in ``data``'s unit: under the unit's name the mean over draws, a bound;
+    what ``data.beside`` says of it;
     ``importance_weighted``, the draws put together (``objectives.importance_weighted``); the standard errors of both;
     ``train_eval_gap``: with the batch's own statistics minus with running averages, both on the first full batch (as
     many examples as the devices divide evenly, where the set is smaller). And of max |x − f⁻¹(f(x))| over an example
@@ -101,6 +102,7 @@ def evaluate_examples(
     mean, weighted = nats.mean(axis=0) / data.nats_per_unit, importance_weighted(nats) / data.nats_per_unit
     return {
         data.unit: float(np.mean(mean)),
+        **data.beside(float(np.mean(mean))),
         "standard_error": _standard_error(mean),
         "importance_weighted": float(np.mean(weighted)),
         "importance_weighted_standard_error": _standard_error(weighted),

@@ -68,7 +68,8 @@ def open_run(config: Config, run_dir: Path, stack: contextlib.ExitStack) -> Exam
 def _of_this_process(config: Config) -> dict[str, str | int]:
     """What all processes of a pod are to have in common. Where data lie may differ; what they hold is compared too."""
     of_config = {f"config's {name}": str(value) for name, value in flattened(to_json(config)).items()}
-    of_config.pop("config's data.data_dir", None)
+    for place in ("data_dir", "path"):
+        of_config.pop(f"config's data.{place}", None)
     here = surroundings()
     return {
         "JAX version": here["packages"]["jax"],

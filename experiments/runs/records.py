@@ -28,8 +28,9 @@ def make_record(config: Config, run_dir: Path, split: str, step: int, result: di
     """Put an evaluation together with how the run was trained, on what data, and where it was evaluated."""
     version, fingerprint = config.data.version()
     values = to_json(config)
+    places = {"data_dir": None, **{name: None for name in ("path",) if name in values["data"]}}
     return {
-        "config": {**values, "data": {**values["data"], "data_dir": None}},  # a path of somebody's machine says nothing
+        "config": {**values, "data": {**values["data"], **places}},  # a path of somebody's machine says nothing
         "split": split,
         "step": step,
         "result": result,

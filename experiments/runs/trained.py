@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.config import Config
-from experiments.data import ImageData
+from experiments.data import Images
 from experiments.errors import UserError
 from experiments.runs.build import build_objective, train_state_like
 from experiments.runs.checkpoints import Checkpoints
@@ -38,9 +38,9 @@ def density_of(config: Config, train_state: TrainState) -> Density:
     return objective.flow.at(objective.flow_params(params), objective.flow_state(state))
 
 
-def images_only(config: Config, program: str) -> ImageData:
+def images_only(config: Config, program: str) -> Images:
     """The data of a run on images. Errors: UserError for others."""
-    if not isinstance(config.data, ImageData):
+    if not isinstance(config.data, Images):
         raise UserError(f"{program} is for runs on images, and {config.name} trains on the table {config.data.dataset}")
     return config.data
 

@@ -84,9 +84,10 @@ class Validation:
     def _draw_samples(self, step: int, train_state: TrainState) -> None:
         config = self.config
         key, density = jax.random.key(config.training.seed), density_of(config, train_state)
-        x = self._sampler(key, density, self._draws.labels, 1.0)
-        path = self.run_dir / f"samples_{step:06d}.png"
-        config.data.draw(path, np.asarray(x), f"{config.name}: samples at step {step}", self._draws.row_titles)
+        draws, path = self._draws, self.run_dir / f"samples_{step:06d}.png"
+        x = self._sampler(key, density, config.data.as_given(draws.context), 1.0)
+        title = f"{config.name}: samples at step {step}"
+        config.data.draw(path, np.asarray(x), title, draws.row_titles, draws.context)
 
     @cached_property
     def _measure_step(self):

@@ -22,7 +22,8 @@ class MLP(Network):
     variance 1/fan-in) times this, and biases at zero, so that by default what a network says starts near zero, and a
     coupling near the identity; 0 starts there exactly.
 
-    Shapes: x ``(batch, features)``, of no features too: then all that is said follows from the context; context ``(batch, anything)``, output ``(batch, outputs)``.
+    Shapes: x ``(batch, features)``, context ``(batch, anything)``, output ``(batch, outputs)``. Where x has no features
+    the context says it all.
 
     >>> import jax, jax.numpy as jnp
     >>> network = MLP(hidden=(8,))
