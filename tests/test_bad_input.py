@@ -4,6 +4,7 @@ Each row: what is wrong, what is done, and words that the error must hold: what 
 """
 
 import contextlib
+import dataclasses
 import io
 import json
 import re
@@ -34,7 +35,10 @@ from experiments import (
     train,
     within,
 )
-from experiments.configs import all_configs
+from experiments.configs import all_configs, configs_to_train
+from experiments.data import TableFile
+from experiments.data.columns import Column
+from experiments.data.table_file import FoundTable
 from experiments.runs.config_file import to_json
 from nvpjax import objectives
 from nvpjax.bijectors import bounds
@@ -345,6 +349,51 @@ def saved(**parts) -> dict:
 TABLE_SAVED = to_json(all_configs()["breast_cancer"][1])
 NICE_SAVED = {**SAVED, "model": {"kind": "nice", "hidden": [4]}}
 
+PAIRS = "".join(f"{row},{row * row % 7}\n" for row in range(20))
+"""A table of two columns."""
+
+
+def own(*columns: Column, **options) -> dict:
+    """config.json of a run on a table of one's own with these columns."""
+    data = TableFile(Path("a.csv"), found=FoundTable(columns, 20, 64 * "0"), **options)
+    return to_json(dataclasses.replace(configs_to_train()["table"][1], data=data))
+
+
+ON_PAIRS = own(Column("0", 0.0, 1.0), Column("1", 0.0, 1.0))
+
+
+def with_found(**found) -> dict:
+    """The same with something else that was found."""
+    data = ON_PAIRS["data"]
+    return {**ON_PAIRS, "data": {**data, "found": {**data["found"], **found}}}
+
+
+GIVEN_THE_FIRST = own(Column("0", 0.0, 1.0, in_context=True), Column("1", 0.0, 1.0), context=("0",))
+
+
+class Trap:
+    """What a pickle would run."""
+
+    def __reduce__(self):
+        return print, ("unpickled",)
+
+
+def saved_array(array, **how) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, **how)
+    return file.getvalue()
+
+
+def table(text: str | bytes, *options: str, name: str = "a.csv") -> tuple:
+    """train on a table of these contents."""
+    return (train, "table", "--data", f"{RUN}/{name}", "--run-dir", f"{RUN}/run", *options), {name: text}
+
+
+def images(name: str, content: str | bytes, *options: str, at: str = "") -> tuple:
+    """train on images at a place that holds a file of these contents."""
+    return (train, "images", "--images", f"{RUN}/{at or name}", "--run-dir", f"{RUN}/run", *options), {name: content}
+
+
 # Files are written under the folder that RUN stands for.
 RUN = "RUN"
 COMMANDS = {
@@ -495,6 +544,108 @@ COMMANDS = {
         ["config.json cannot be read", "../../x", "letters, digits"],
     ),
     "config that is a list": ((evaluate, RUN), {"config.json": [1]}, ["config.json cannot be read"]),
+    "a table without a file": ((train, "table"), {}, ["no data are named: expected --data FILE"]),
+    "a table that is not there": ((train, "table", "--data", f"{RUN}/a.csv"), {}, ["a.csv is not there"]),
+    "a table of another kind": (*table(PAIRS, name="a.xlsx"), ["a file that ends in .csv, .tsv, .txt, .npy"]),
+    "a table of nothing": (*table(""), ["is empty", "lines of numbers"]),
+    "a table of one row": (*table("1,2\n"), ["at least 10 rows with all values, got 1"]),
+    "a table of words": (*table(20 * "x,y\n"), ["a column of numbers to model, found none", "begins with 'x'"]),
+    "a table with a ragged row": (*table(PAIRS + "1,2,3\n"), ["line 21", "expected 2 cells", "got 3"]),
+    "a table with a value missing": (*table(PAIRS + "1,\n"), ["line 21, column 1", "--drop-missing", "--leave-out"]),
+    "a table with an infinity": (*table(PAIRS + "1,inf\n"), ["line 21, column 1", "a finite number, got inf"]),
+    "a table with a word among numbers": (*table(PAIRS + "1,two\n"), ["line 21, column 1", "got 'two' (1 of 21"]),
+    "a table with a column of one value": (*table(20 * "1,2\n"), ["column 0", "density of one value has no end"]),
+    "a table with a name twice": (*table("a,a\n" + PAIRS), ["columns 0 and 1 are both called 'a'"]),
+    "a table with numbers that float64 merges": (
+        *table("".join(f"{2**60 + row}\n" for row in range(20))),
+        ["column 0", "beyond 2⁵³", "--leave-out 0"],
+    ),
+    "a table in another encoding": (*table(b"\xff\xfe1"), ["no text in UTF-8"]),
+    "a table of pickles": (
+        *table(saved_array(np.array([[Trap()]], object), allow_pickle=True), name="a.npy"),
+        ["holds no array that can be read", "numpy.save"],
+    ),
+    "a table of one axis": (*table(saved_array(np.zeros(20)), name="a.npy"), ["(rows, columns), got shape (20,)"]),
+    "a table of complex numbers": (*table(saved_array(np.zeros((20, 2), complex)), name="a.npy"), ["complex128"]),
+    "a context of no column": (*table(PAIRS, "--context", "age"), ["--context age", "no such column", "0, 1"]),
+    "a context of all columns": (*table(PAIRS, "--context", "0", "1"), ["a column of numbers to model, found none"]),
+    "a context that is left out": (
+        *table(PAIRS, "--context", "0", "--leave-out", "0"),
+        ["0: expected a column in one of --context, --leave-out and --dequantize"],
+    ),
+    "one column for a model that wants two": (
+        *table(PAIRS, "--context", "0", "--model", "maf"),
+        ["table: MAF", "entries >= 2, got (1,)"],
+    ),
+    "noise in a column that is on no grid": (
+        *table("".join(f"{row**0.5}\n" for row in range(20)), "--dequantize", "0"),
+        ["--dequantize 0", "no even grid"],
+    ),
+    "a table that changed since the run began": (
+        (train, "table", "--data", f"{RUN}/a.csv", "--run-dir", RUN),
+        {"config.json": ON_PAIRS, "a.csv": PAIRS},
+        ["began with other data than", "sha256 00000000… there", "restore the file"],
+    ),
+    "config of a table of no columns": (
+        (evaluate, RUN),
+        {"config.json": with_found(columns=[])},
+        ["config.json cannot be read", "nothing to train on"],
+    ),
+    "config of a table of no deviation": (
+        (evaluate, RUN),
+        {"config.json": with_found(columns=[{"name": "0", "mean": 0, "deviation": 0}])},
+        ["config.json cannot be read", "column 0: numbers of this size"],
+    ),
+    "config of data that nobody opened": (
+        (evaluate, RUN),
+        {"config.json": {**ON_PAIRS, "data": {**ON_PAIRS["data"], "found": None}}},
+        ["config.data.found", "got nothing"],
+    ),
+    "samples given columns of a run without": (
+        (sample, RUN, "--context", "1"),
+        {"config.json": ON_PAIRS},
+        ["--context", "trained without columns"],
+    ),
+    "samples given too many columns": (
+        (sample, RUN, "--context", "1", "2"),
+        {"config.json": GIVEN_THE_FIRST},
+        ["expected 1 finite numbers, of 0, got 2"],
+    ),
+    "samples given columns of other names": (
+        (sample, RUN, "--context-from", f"{RUN}/a.csv"),
+        {"config.json": GIVEN_THE_FIRST, "a.csv": "age,income\n1,2\n"},
+        ["expected the columns 0 by name", "got age, income"],
+    ),
+    "samples written over what they are given": (
+        (sample, RUN, "--context-from", f"{RUN}/a.csv", "--out", f"{RUN}/a.csv"),
+        {"config.json": GIVEN_THE_FIRST, "a.csv": "1\n2\n"},
+        ["data are read from there"],
+    ),
+    "images without a place": ((train, "images"), {}, ["no data are named: expected --images FOLDER or FILE"]),
+    "images in a folder without pictures": (
+        *images("a/b.txt", "", at="a"),
+        ["a holds no picture", ".png, .jpg, .jpeg"],
+    ),
+    "a picture that is none": (*images("a/b.png", "hello", at="a"), ["a/b.png cannot be read as a picture"]),
+    "images as real numbers": (*images("a.npy", saved_array(np.zeros((20, 4, 4)))), ["a uint8 array", "float64"]),
+    "images with channels first": (
+        *images("a.npy", saved_array(np.zeros((20, 3, 8, 8), np.uint8))),
+        ["(number, height, width, 1 or 3), got uint8 (20, 3, 8, 8)"],
+    ),
+    "images of pickles": (
+        *images("a.npy", saved_array(np.array([Trap()], object), allow_pickle=True)),
+        ["holds no array that can be read"],
+    ),
+    "nine images": (*images("a.npy", saved_array(np.zeros((9, 8, 8), np.uint8))), ["at least 10 images, got 9"]),
+    "images of no size": (*images("a.npy", "", "--size", "0"), ["--size 0: expected above 0"]),
+    "images that the levels do not halve": (
+        *images("a.npy", saved_array(np.zeros((20, 28, 28), np.uint8))),
+        ["images: Glow", "divisible by 8, got (28, 28, 1)", "fewer levels"],
+    ),
+    "labels of images that have none": (
+        *images("a.npy", saved_array(np.zeros((20, 8, 8), np.uint8)), "--classes", "2"),
+        ["--classes 2", "a.npy has 0 classes"],
+    ),
     "processes without a coordinator": (
         (train, "digits", "--multihost", "--num-processes", "2"),
         {},
@@ -588,7 +739,9 @@ def command_error(wrong, folder: Path) -> str:
     """What a program says on stderr. It ends with exit code 2, and no file is lost or changed."""
     (program, *arguments), files, _ = COMMANDS[wrong]
     for name, content in files.items():
-        (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
+        (folder / name).parent.mkdir(exist_ok=True)
+        content = content if isinstance(content, str | bytes) else json.dumps(content)
+        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
     before, said = snapshot(folder), io.StringIO()
     with pytest.raises(SystemExit) as ending, contextlib.redirect_stderr(said):
         command_line.run(program.main, [argument.replace(RUN, str(folder)) for argument in arguments])

@@ -98,7 +98,10 @@ WRONG = {
     "a number for a truth": ({"data": {"horizontal_flips": 1}}, "config.data.horizontal_flips: expected bool, got 1"),
     "a list for a part": ({"training": []}, "config.training: expected the fields of Training, got list"),
     "a shape of two": ({"data": {"image_shape": [32, 32]}}, "expected a list of 3, got [32, 32]"),
-    "an unknown kind of data": ({"data": {"kind": "sounds"}}, "expected a kind among images, table, image_files, table_file, got 'sounds'"),
+    "an unknown kind of data": (
+        {"data": {"kind": "sounds"}},
+        "expected a kind among images, table, image_files, table_file, got 'sounds'",
+    ),
     "a kind that is a list": ({"model": {"kind": ["glow"]}}, "expected a kind among real_nvp,"),
     "an unknown noise": (
         {"data": {"noise": {"kind": "pink"}}},

@@ -312,6 +312,7 @@ def test_a_run_is_evaluated_and_shown_by_every_program(run_dir, folder, tmp_path
     for program, given in (
         (sample, ["--num", "6"]),
         (reconstruct, images),
+        (compress, images),
         (manifold, ["--images", "0", "1", "0", "1", "--steps", "2"]),
         (curves, []),
     ):

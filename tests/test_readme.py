@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from experiments.configs import configs_to_train
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -49,7 +51,8 @@ def test_commands_exist_as_written(command, capsys):
         assert words[:2] == ["python", "-m"]
         program = importlib.import_module(words[2])
         with pytest.raises(SystemExit) as ending:
-            program.main([*(["digits"] if words[2].endswith("train") else []), "--help"])
+            config = words[3] if words[3] in configs_to_train() else "digits"
+            program.main([*([config] if words[2].endswith("train") else []), "--help"])
         said = capsys.readouterr().out
         assert ending.value.code in (0, None)
         for option in re.findall(r"--[a-z-]+", command):

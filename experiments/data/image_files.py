@@ -109,7 +109,7 @@ class ImageFiles(Images):
         there = self._open()
         expect_same_bytes(self.path, there.sha256, self.found.sha256)
         if (there.images.shape[1:], len(there.images)) != (self.found.image_shape, self.found.number):
-            raise UserError(f"{self.path} is read otherwise than when the run began: restore the run's config.json")
+            raise UserError(f"{self.path} is read otherwise than when the run began: was its config.json edited?")
         chosen = divided(len(there.images), self.validation_percent, self.test_percent, self.split_seed)[split]
         labels = {} if there.labels is None else {"label": there.labels[chosen]}
         return InMemory({"image": there.images[chosen], **labels})
@@ -125,7 +125,7 @@ class ImageFiles(Images):
     def remarks(self):
         size = "x".join(map(str, self.event_shape))
         labels = f", labelled {named(self.found.labels)}: --classes {self.classes} gives the model the labels"
-        number = len(self.examples("train"))
+        number = len(divided(self.found.number, self.validation_percent, self.test_percent, self.split_seed)["train"])
         return [
             f"{self.dataset}: {self.found.number} images of {size}, {number} of them to train on"
             f"{labels if self.classes else ''}",

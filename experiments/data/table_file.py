@@ -23,7 +23,7 @@ from experiments.data.own_files import (
     signature,
 )
 from experiments.data.splits import divided, expect_percents
-from experiments.data.table_reader import FileTable, Header, expect_table, read_table
+from experiments.data.table_reader import MOST_COLUMNS, FileTable, Header, expect_table, read_names, read_table
 from experiments.data.tables import Table
 from experiments.errors import UserError
 
@@ -48,7 +48,8 @@ class FoundTable:
     """Of the file."""
 
     def __post_init__(self):
-        if all(column.in_context for column in self.columns) or self.rows < LEAST_EXAMPLES:
+        modelled = [column for column in self.columns if not column.in_context]
+        if not modelled or len(self.columns) > MOST_COLUMNS or self.rows < LEAST_EXAMPLES:
             raise UserError(f"a table of {len(self.columns)} columns and {self.rows} rows: nothing to train on")
 
 
@@ -96,17 +97,24 @@ class TableFile(Table):
         return self.found.columns
 
     def opened(self):
+        """With columns by their names in the order of the file: the same run, however they were typed."""
         if self.known:
             return self
-        there = self._open()
-        return replace(self, found=there.found, **there.asked)
+        path = self._place()
+        names = read_names(path, self.header)
+        places = {option: sorted(_places(path, option, getattr(self, option), names)) for option in OF_COLUMNS}
+        data = replace(self, **{option: tuple(names[place] for place in those) for option, those in places.items()})
+        return replace(data, found=data._open().found)
 
     def parts(self):
         path = self._place()
         expect_same_bytes(path, _fingerprint(path, signature(path)), self.found.sha256)
         there = self._open()
         if there.found != self.found:
-            raise UserError(f"{self.path} is read otherwise than when the run began: restore the run's config.json")
+            raise UserError(
+                f"{self.path} is read or divided otherwise than when the run began: was its config.json edited, or is "
+                "numpy another that shuffles otherwise?"
+            )
         return {split: there.rows[chosen] for split, chosen in there.splits.items()}
 
     def _open(self) -> _Opened:
@@ -140,8 +148,6 @@ class _Opened(NamedTuple):
     rows: np.ndarray
     """``(rows, columns used)``, float64."""
     splits: dict[str, np.ndarray]
-    asked: dict[str, tuple[str, ...]]
-    """The options that name columns, by their names in the order of the file: the same however they were typed."""
     remarks: list[str]
 
 
@@ -156,8 +162,7 @@ def _open(data: TableFile, written: tuple[int, ...]) -> _Opened:
     path, sha256 = data.path, _fingerprint(data.path, written)
     table = read_table(path, data.header)
     names = [column.name for column in table.columns]
-    places = {option: _places(path, option, getattr(data, option), names) for option in OF_COLUMNS}
-    in_context, left_out, filled = places.values()
+    in_context, left_out, filled = (_places(path, option, getattr(data, option), names) for option in OF_COLUMNS)
     if both := sorted((in_context & left_out) | (in_context & filled) | (left_out & filled)):
         raise UserError(f"{names[both[0]]}: expected a column in one of --context, --leave-out and --dequantize")
     words = {place for place, column in enumerate(table.columns) if column.words and not column.numbers}
@@ -182,8 +187,7 @@ def _open(data: TableFile, written: tuple[int, ...]) -> _Opened:
         remarks.append(f"left out, since they hold words: {named(of_words)}")
     if table.lines is not None and not table.has_names:
         remarks.append("no line of names was found: columns are called by their numbers (--header yes where it is one)")
-    asked = {option: tuple(names[place] for place in sorted(those)) for option, those in places.items()}
-    return _Opened(FoundTable(columns, len(rows), sha256), rows, splits, asked, remarks)
+    return _Opened(FoundTable(columns, len(rows), sha256), rows, splits, remarks)
 
 
 def _places(path: Path, option: str, asked: Sequence[str], names: list[str]) -> set[int]:
@@ -192,7 +196,7 @@ def _places(path: Path, option: str, asked: Sequence[str], names: list[str]) -> 
     for text in asked:
         if text in names:
             places.add(names.index(text))
-        elif text.isascii() and text.isdecimal() and int(text) < len(names):
+        elif text.isascii() and text.isdecimal() and len(text) < 6 and int(text) < len(names):
             places.add(int(text))
         else:
             said = option.replace("_", "-")
@@ -207,6 +211,11 @@ def _expect_numbers(path: Path, table: FileTable, place: int) -> None:
         raise UserError(
             f"{path}, {column.first_word_at}, column {column.name}: expected a number, got {column.first_word!r} "
             f"({column.words} of {table.rows} cells are none): mend them, or --leave-out {column.name}"
+        )
+    if column.merged:
+        raise UserError(
+            f"{path}, column {column.name}: holds whole numbers beyond 2⁵³ that float64 does not tell apart: "
+            f"--leave-out {column.name}, or subtract what they have in common"
         )
     if table.rows and not column.numbers:
         raise UserError(f"{path}, column {column.name}: holds no value at all: --leave-out {column.name}")
@@ -245,8 +254,8 @@ def _column(path: Path, name: str, values: np.ndarray, training: np.ndarray, in_
     values_of_training = values[training]
     if values_of_training.min() == values_of_training.max():
         raise UserError(
-            f"{path}, column {name}: all {len(training)} training rows hold {values_of_training[0]:g}, and a density "
-            f"of one value has no end: --leave-out {name}"
+            f"{path}, column {name}: all {len(training)} training rows hold {values_of_training[0]:g}: there is "
+            f"nothing to learn, and a density of one value has no end: --leave-out {name}"
         )
     try:
         mean = math.fsum(values_of_training) / len(training)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
 import math
@@ -29,8 +30,8 @@ EXACT = 2**53
 """Whole numbers up to here are float64's own; beyond, neighbours become one."""
 
 
-class Column(NamedTuple):
-    """Of a file."""
+class FileColumn(NamedTuple):
+    """A column of a file, numbers or not."""
 
     name: str
     values: np.ndarray
@@ -42,12 +43,14 @@ class Column(NamedTuple):
     first_word: str
     first_word_at: str
     """Its place, for people."""
+    merged: bool
+    """Whether it holds whole numbers that float64 does not tell from their neighbours."""
 
 
 class FileTable(NamedTuple):
     """What a file holds."""
 
-    columns: list[Column]
+    columns: list[FileColumn]
     rows: int
     has_names: bool
     lines: np.ndarray | None
@@ -63,6 +66,18 @@ def read_table(path: Path, header: Header = "found") -> FileTable:
     expect_table(path)
     try:
         return _read_delimited(path, header) if path.suffix.lower() in DELIMITED else _read_array(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or first_line(error)})") from None
+
+
+def read_names(path: Path, header: Header = "found") -> list[str]:
+    """The names of a table's columns alone: their numbers from 0, where the file has none."""
+    expect_table(path)
+    try:
+        if path.suffix.lower() not in DELIMITED:
+            return list(map(str, range(_numbers_of(path).shape[1])))
+        with _lines_of(path) as lines:
+            return _begin(path, header, lines)[0]
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or first_line(error)})") from None
 
@@ -85,36 +100,47 @@ def expect_table(path: Path) -> None:
         raise UserError(f"{path}: expected a table, a file that ends in {', '.join(SUFFIXES)}")
 
 
-def _read_array(path: Path) -> FileTable:
+def _numbers_of(path: Path) -> np.ndarray:
+    """The array of a file, which is a table of numbers."""
     array = open_array(path)
     if array.ndim != 2:
         raise UserError(f"{path}: expected an array of two axes, (rows, columns), got shape {array.shape}")
     if array.dtype.kind not in "fiub":
         raise UserError(f"{path}: expected numbers, floats or whole or bool, got {array.dtype}")
-    rows, number = array.shape
-    _expect_columns(path, number)
+    _expect_columns(path, array.shape[1])
+    return array
+
+
+def _read_array(path: Path) -> FileTable:
+    array, columns = _numbers_of(path), []
     expect_memory(path, array.size)
-    columns = []
-    for place in range(number):
+    for place in range(array.shape[1]):
         values = np.array(array[:, place], np.float64)
-        if array.dtype.kind in "iu" and not np.array_equal(values.astype(array.dtype), array[:, place]):
-            raise _too_large(path, str(place))
-        columns.append(Column(str(place), values, int(np.sum(~np.isnan(values))), 0, "", ""))
-    return FileTable(columns, rows, False, None)
+        large = np.flatnonzero(np.abs(values) > EXACT) if array.dtype.kind in "iu" else ()
+        merged = any(int(array[row, place]) != int(values[row]) for row in large)
+        columns.append(FileColumn(str(place), values, int(np.sum(~np.isnan(values))), 0, "", "", merged))
+    return FileTable(columns, len(array), False, None)
 
 
 def _read_delimited(path: Path, header: Header) -> FileTable:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+    with _lines_of(path) as lines:
+        return _read_lines(path, header, lines)
+
+
+@contextlib.contextmanager
+def _lines_of(path: Path) -> Iterator[Iterator[tuple[int, list[str]]]]:
+    """The cells of each line that is not empty, with its number; what is no text becomes a UserError."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file)
+        try:
             delimiter = _delimiter(file.readline())
             file.seek(0)
             reader = csv.reader(file, delimiter=delimiter)
-            lines = ((reader.line_num, cells) for cells in reader if cells)
-            return _read_lines(path, header, lines)
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is no text in UTF-8: save it as CSV in UTF-8") from None
-    except csv.Error as error:
-        raise UserError(f"{path}, line {reader.line_num}: no line of a table ({first_line(error)})") from None
+            yield ((reader.line_num, cells) for cells in reader if cells)
+        except UnicodeDecodeError:
+            raise UserError(f"{path} is no text in UTF-8: save it as CSV in UTF-8") from None
+        except csv.Error as error:
+            raise UserError(f"{path}, line {reader.line_num}: no line of a table ({first_line(error)})") from None
 
 
 def _delimiter(line: str) -> str:
@@ -122,17 +148,24 @@ def _delimiter(line: str) -> str:
     return next((mark for mark in DELIMITERS if len(next(csv.reader([line], delimiter=mark), [])) > 1), ",")
 
 
-def _read_lines(path: Path, header: Header, lines: Iterator[tuple[int, list[str]]]) -> FileTable:
+Line = tuple[int, list[str]]
+
+
+def _begin(path: Path, header: Header, lines: Iterator[Line]) -> tuple[list[str], bool, Iterator[Line]]:
+    """The names of the columns, whether they stand in the file, and the lines of numbers."""
     first = list(itertools.islice(lines, 2))
     if not first:
         raise UserError(f"{path} is empty: expected lines of numbers with commas between them")
-    number = len(first[0][1])
-    _expect_columns(path, number)
-    has_names = header == "yes" or (header == "found" and _is_header(*(cells for _, cells in first)))
-    names = _names(path, first[0][1]) if has_names else [str(place) for place in range(number)]
-    gathered = [_Cells(path, name) for name in names]
-    at: list[int] = []
-    lines = itertools.chain(first[has_names:], lines)
+    cells = first[0][1]
+    _expect_columns(path, len(cells))
+    if header == "yes" or (header == "found" and _is_header(*(cells for _, cells in first))):
+        return _names(path, cells), True, itertools.chain(first[1:], lines)
+    return [str(place) for place in range(len(cells))], False, itertools.chain(first, lines)
+
+
+def _read_lines(path: Path, header: Header, lines: Iterator[Line]) -> FileTable:
+    names, has_names, lines = _begin(path, header, lines)
+    gathered, number, at = [_Cells(name) for name in names], len(names), []
     while block := list(itertools.islice(lines, BLOCK)):
         for line, cells in block:
             if len(cells) != number:
@@ -170,8 +203,8 @@ def _names(path: Path, cells: list[str]) -> list[str]:
 class _Cells:
     """The cells of one column, block by block."""
 
-    def __init__(self, path: Path, name: str):
-        self._path, self._name, self._blocks = path, name, []
+    def __init__(self, name: str):
+        self._name, self._blocks, self._merged = name, [], False
         self._numbers = self._words = 0
         self._first_word = self._first_word_at = ""
 
@@ -185,8 +218,8 @@ class _Cells:
             self._numbers += len(cells)
         else:
             values = np.array([self._one(cell, line) for cell, line in zip(cells, lines)])
-        if np.nanmax(np.abs(values), initial=0) > EXACT and not all(map(_is_exact, cells)):
-            raise _too_large(self._path, self._name)
+        if np.nanmax(np.abs(values), initial=0) > EXACT:
+            self._merged = self._merged or not all(map(_is_exact, cells))
         self._blocks.append(values)
 
     def _one(self, cell: str, line: int) -> float:
@@ -199,10 +232,11 @@ class _Cells:
                 self._first_word, self._first_word_at = cell.strip(), f"line {line}"
         return math.nan if value is None else value
 
-    def column(self) -> Column:
+    def column(self) -> FileColumn:
         values = np.concatenate(self._blocks) if self._blocks else np.zeros(0)
         self._blocks = []
-        return Column(self._name, values, self._numbers, self._words, self._first_word, self._first_word_at)
+        first_word = self._first_word, self._first_word_at
+        return FileColumn(self._name, values, self._numbers, self._words, *first_word, self._merged)
 
 
 def _number(cell: str) -> float | None:
@@ -229,10 +263,3 @@ def _is_exact(cell: str) -> bool:
 def _expect_columns(path: Path, number: int) -> None:
     if not 0 < number <= MOST_COLUMNS:
         raise UserError(f"{path}: expected a table of 1 to {MOST_COLUMNS} columns, got {number}")
-
-
-def _too_large(path: Path, name: str) -> UserError:
-    return UserError(
-        f"{path}, column {name}: holds whole numbers beyond 2⁵³ that float64 does not tell apart: --leave-out {name}, "
-        "or subtract what they have in common"
-    )
