@@ -17,7 +17,9 @@ MARK = "  # wrong: "
 
 def complaints(*paths: Path) -> list[tuple[Path, int, str]]:
     """What it has to say of the files: ``(path, line, message)``."""
-    command = [sys.executable, "-m", "basedpyright", "--outputjson", "--pythonpath", sys.executable, *map(str, paths)]
+    # Ours by name: a pyrightconfig.json in a folder above would come before it.
+    options = ["--project", "pyproject.toml", "--pythonpath", sys.executable, "--outputjson"]
+    command = [sys.executable, "-m", "basedpyright", *options, *map(str, paths)]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if ran.returncode not in (0, 1):  # 1: there are complaints
         raise RuntimeError(f"basedpyright ended with {ran.returncode}: {ran.stderr or ran.stdout}")
