@@ -574,8 +574,8 @@ COMMANDS = {
         ["0: expected a column in one of --context, --leave-out and --dequantize"],
     ),
     "one column for a model that wants two": (
-        *table(PAIRS, "--context", "0", "--model", "maf"),
-        ["table: MAF", "entries >= 2, got (1,)"],
+        *table(PAIRS, "--context", "0", "--model", "real_nvp_vectors"),
+        ["table: RealNVPVectors", "entries >= 2, got (1,)"],
     ),
     "noise in a column that is on no grid": (
         *table("".join(f"{row**0.5}\n" for row in range(20)), "--dequantize", "0"),

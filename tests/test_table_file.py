@@ -41,7 +41,7 @@ def options(text: str) -> list[str]:
 
 
 STEPS = 6
-SMALL = options("--layers 2 --hidden 4 --bins 2 --batch-size 16 --steps 6 --eval-every 3 --measure-batches 1")
+SMALL = options("--layers 1 --hidden 4 --bins 2 --batch-size 16 --steps 6 --eval-every 3 --measure-batches 1")
 ROWS = 60
 
 
@@ -91,7 +91,9 @@ def given_dir(folder):
     rng = np.random.default_rng(1)
     a, b = rng.normal(10, 2, 2000), rng.normal(-3, 1, 2000)
     np.save(folder / "given.npy", np.stack([a, b, 5 * a + 0.5 * b + 0.1 * rng.normal(size=2000)], axis=1))
-    longer = options("--hidden 16 --bins 4 --batch-size 64 --steps 300 --eval-every 300 --learning-rate 1e-2")
+    longer = options(
+        "--layers 2 --hidden 16 --bins 4 --batch-size 64 --steps 300 --eval-every 300 --learning-rate 1e-2"
+    )
     return trained(folder, "given", "--data", str(folder / "given.npy"), "--context", "0", "1", *longer)
 
 

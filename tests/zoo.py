@@ -242,6 +242,7 @@ ZOO: dict[str, Entry] = {
     "Glow": Entry(Glow(levels=2, depth=1, features=2).build((4, 4, 1)).bijector, (4, 4, 1), *UNIT, UNIT, dtypes=WIDE),
     "MAF": Entry(MAF(layers=2, hidden=(8,)).build((2,)).bijector, (2,)),
     "MAF, spline": Entry(MAF(2, (8,), "spline", bins=4).build((2,)).bijector, (2,), dtypes=WIDE),
+    "MAF of one entry": Entry(MAF(2, (8,)).build((1,)).bijector, (1,), context=2),
     "IAF": Entry(IAF(layers=2, hidden=(8,)).build((2,)).bijector, (2,), dtypes=WIDE),
     "SplineCoupling": Entry(SplineCoupling(2, (8,), bins=4).build((2,)).bijector, (2,), dtypes=WIDE),
     "SplineCoupling of one entry": Entry(

@@ -12,7 +12,7 @@ CONFIG = Config(
     data=ImageFiles(),
     model=Glow(
         levels=3,
-        depth=8,
+        depth=4,
         features=64,
     ),
     training=Training(

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nvpjax.bijectors.autoregressive import Autoregressive
+from nvpjax.bijectors.coupling import Coupling
+from nvpjax.bijectors.masks import NoMask
 from nvpjax.bijectors.permutation import Reverse
 from nvpjax.bijectors.spline import RationalQuadraticSpline
 from nvpjax.bijectors.transforms import Affine, Transform
 from nvpjax.chain import Chain, Inverse
 from nvpjax.flow import Flow
 from nvpjax.models.model import Dtype, Model, Shape, conditioner, expect_vector
-from nvpjax.nets import MADE
+from nvpjax.nets import MADE, MLP
 from nvpjax.repeat import Repeat
 from nvpjax.values import expect_at_least, expect_finite
 
@@ -38,7 +40,10 @@ class _OfAutoregressiveLayers(Model):
         expect_finite(self)
         _transform(self)
 
-    def _layers(self, network_dtype: Dtype, scan: bool | None) -> Repeat:
+    def _layers(self, event_shape: Shape, network_dtype: Dtype, scan: bool | None) -> Repeat:
+        if expect_vector(self, event_shape, least=1) == 1:  # a MADE tells its first a linear map of the context alone
+            network = conditioner(MLP(self.hidden), dtype=network_dtype)
+            return Repeat(Coupling(NoMask(), _transform(self), network), self.layers, scan)
         network = conditioner(MADE(self.hidden), dtype=network_dtype)
         return Repeat(Chain((Autoregressive(_transform(self), network), Reverse())), self.layers, scan)
 
@@ -49,8 +54,8 @@ class MAF(_OfAutoregressiveLayers):
 
         (autoregressive layer → reverse) x layers
 
-    Shapes: events ``(entries,)``, at least 2 entries; latents the same. Errors: ValueError for sizes below 1, an
-    unknown transform, events that are no vectors.
+    Shapes: events ``(entries,)``; latents the same. A single entry is transformed as a network says of the context
+    alone: p(y | context). Errors: ValueError for sizes below 1, an unknown transform, events that are no vectors.
 
     Reference: Papamakarios, Pavlakou, Murray, *Masked autoregressive flow*, 2017, sec. 3. (There with batch
     normalisation between layers: put ``BatchNorm()`` into a chain of your own for it.)
@@ -65,8 +70,7 @@ class MAF(_OfAutoregressiveLayers):
     def build(
         self, event_shape: Shape, *, axis_name: str | None = None, network_dtype: Dtype = None, scan: bool | None = None
     ) -> Flow:
-        expect_vector(self, event_shape)
-        return Flow(self._layers(network_dtype, scan))
+        return Flow(self._layers(event_shape, network_dtype, scan))
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,7 @@ class IAF(_OfAutoregressiveLayers):
     def build(
         self, event_shape: Shape, *, axis_name: str | None = None, network_dtype: Dtype = None, scan: bool | None = None
     ) -> Flow:
-        expect_vector(self, event_shape)
-        return Flow(Inverse(self._layers(network_dtype, scan)))
+        return Flow(Inverse(self._layers(event_shape, network_dtype, scan)))
 
 
 def _transform(model: _OfAutoregressiveLayers) -> Transform:
