@@ -14,6 +14,7 @@ test: .venv/installed
 # same cells run with fewer steps and seeds.
 DOCS ?= full
 docs: .venv-docs/installed
+	.venv-docs/bin/python -m pytest tests/test_docs.py
 	DOCS=$(DOCS) .venv-docs/bin/sphinx-build -W --keep-going -j auto -q -b html docs docs/_build/html
 	.venv-docs/bin/linkchecker --config docs/extensions/linkcheckerrc docs/_build/html/index.html
 	@echo "docs: open docs/_build/html/index.html"

@@ -22,13 +22,16 @@ from docutils.parsers.rst import Directive
 
 RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ᵀᵗⁿᵏ", "0123456789+−Ttnk"))
 LOWERED = dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋ᵢⱼₖₙₗₘₜ", "0123456789+−ijknlmt"))
+ACCENTS = {"\u0302": "^", "\u0303": "~", "\u0304": "¯"}
 TOKEN = re.compile(
     r"``(?P<code>[^`]+)``"
+    r"|(?P<accented>\w[\u0302-\u0304])"
+    r"|(?P<possessive>'s\b)"
     r"|(?P<article>(?<=[a-z] )a(?= [a-z]{2}))"
     r"|(?P<word>[A-Za-z0-9]*[A-Za-z][A-Za-z0-9]*(?:[._/-](?=[A-Za-z])[A-Za-z0-9]+)*(?:'s\b)?)"
     r"|(?P<number>\d[\d,]*(?:\.\d+)?)"
     r"|(?P<space> +)"
-    r"|(?P<other>.[̀-ͯ]*)"
+    r"|(?P<other>.)"
 )
 
 
@@ -114,8 +117,10 @@ def _piece(kind: str, token: str) -> str:
         return f'<mspace width="{0.3 * len(token):.1f}em"/>'
     if kind == "number":
         return f"<mn>{shown}</mn>"
-    if kind == "article" or (kind == "word" and len(token) > 1):
+    if kind in ("article", "possessive") or (kind == "word" and len(token) > 1):
         return f"<mtext>{shown}</mtext>"
+    if kind == "accented":
+        return f'<mover accent="true"><mi>{shown[0]}</mi><mo stretchy="false">{ACCENTS[token[1:]]}</mo></mover>'
     if token.isalpha():
         return f"<mi>{shown}</mi>"
     space = ' lspace="0" rspace="0"' if token in "|‖/" else ""
@@ -162,12 +167,12 @@ def _text(paragraph: str) -> str:
     """A paragraph; where it is a list of arguments, an entry each."""
     halves = re.split(r"(``.*?``)", paragraph, flags=re.DOTALL)
     plain = "".join(half if half.startswith("``") else half.replace("|", "\\|") for half in halves)
-    plain = LEADS.sub(lambda match: f"**{match[1]}.** ", plain)
+    plain = LEADS.sub(lambda match: f"**{match[1]}.** ", plain, count=1)
     title, _, rest = plain.partition("\n")
     if not rest.startswith("    "):
         return plain
     entries = dedent(rest).replace("\n    ", " ").splitlines()
-    return "\n".join([title, "", *(re.sub(r"^(\w+):", r"- ``\1``:", entry) for entry in entries)])
+    return "\n".join([title.rstrip(), "", *(re.sub(r"^(\w+):", r"- ``\1``:", entry) for entry in entries)])
 
 
 def setup(app):
