@@ -44,13 +44,15 @@ MINUTES ?= 30
 soak: .venv/installed
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
 
-# The tables of docs/: which check catches which fault, rounding, and the kit on four other libraries. In an environment
-# of its own, since what those libraries ask for is not what we pin.
+# The tables of docs/: which check catches which fault, rounding, and the kit on four other libraries; and every row of
+# docs/coming_from.md beside the library that it is about. In an environment of its own, since what those libraries ask
+# for is not what we pin.
 kit: .venv-peers/installed
 	.venv-peers/bin/python -m experiments.kit.mutants
 	.venv-peers/bin/python -m experiments.kit.inversion
 	.venv-peers/bin/python -m experiments.kit.far_ends
 	.venv-peers/bin/python -m experiments.kit.peers
+	.venv-peers/bin/python -m pytest tests/test_coming_from.py
 
 # docs/performance.md: depth, compilation, vectors beside six other libraries, fits and images beside one, where their
 # time goes, and what each config and model takes. Three quarters of an hour, on a machine that does nothing else.
