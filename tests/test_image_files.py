@@ -15,6 +15,7 @@ from PIL import Image
 from experiments import command_line, compress, curves, evaluate, manifold, reconstruct, sample, train
 from experiments.configs import configs_to_train
 from experiments.data import ImageFiles
+from experiments.data.array_file import headers_of, read_array
 from experiments.data.batches import training_batches
 from experiments.errors import UserError
 from experiments.runs.config_file import from_json, read_config, to_json
@@ -272,6 +273,15 @@ def test_what_cannot_be_trained_on_is_refused_in_one_line(name, wrong, tmp_path,
         train.main(["images", *SMALL, "--images", str(tmp_path / name), "--run-dir", str(tmp_path / "never")])
     assert said in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "never").exists() and not (tmp_path / "sprung").exists()
+
+
+def test_an_archive_is_never_unpickled(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez("a.npz", a=np.array([Trap()] * 3, object), allow_pickle=True)
+    assert headers_of(Path("a.npz"))["a"].dtype == object
+    with pytest.raises(UserError, match="holds no array that can be read"):
+        read_array(Path("a.npz"), "a")
+    assert not Path("sprung").exists()
 
 
 def test_options_that_do_not_fit(folder, tmp_path, capsys):

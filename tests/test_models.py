@@ -50,6 +50,7 @@ from nvpjax import (
     StandardNormal,
     TanhBound,
 )
+from nvpjax.bijectors.masks import NoMask
 from nvpjax.nets import MADE, MLP, ConvolutionNet, GatedNet, LabelEmbedding, ResidualNet, Rounded
 from nvpjax.testing import moved_from_start
 
@@ -163,6 +164,7 @@ MAF_SPLINE = Flow(
 IAF_AFFINE = Flow(
     Inverse(Repeat(Chain((Autoregressive(Affine(TanhBound(1.0)), MADE((8,))), Reverse())), 3)), StandardNormal()
 )
+OF_CONTEXT = Coupling(NoMask(), RationalQuadraticSpline(4, 3.0), MLP((8,)))
 SPLINES = Flow(
     Repeat(Chain((LULinear(), Coupling(first, RationalQuadraticSpline(4, 3.0), MLP((8,))))), 3), StandardNormal()
 )
@@ -201,6 +203,12 @@ LAYERS = {
     "MAF": (MAF(3, (8, 9), "spline", 4, 3.0), (5,), MAF_SPLINE),
     "IAF": (IAF(3, (8,)), (5,), IAF_AFFINE),
     "SplineCoupling": (SplineCoupling(3, (8,), 4, 3.0), (5,), SPLINES),
+    "MAF of one entry": (MAF(3, (8,), "spline", 4, 3.0), (1,), Flow(Repeat(OF_CONTEXT, 3), StandardNormal())),
+    "SplineCoupling of one entry": (
+        SplineCoupling(3, (8,), 4, 3.0),
+        (1,),
+        Flow(Repeat(Chain((LULinear(), OF_CONTEXT)), 3), StandardNormal()),
+    ),
     "FlowPlusPlus": (FlowPlusPlus((4, 2, 3), 4, 2, 5, 2, alpha=0.1), (4, 4, 1), FLOW_PLUS_PLUS),
     "FlowPlusPlusDequantizer": (FlowPlusPlusDequantizer(3, 4, 2, 5), (4, 4, 1), DEQUANTIZER),
 }

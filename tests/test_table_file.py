@@ -515,6 +515,7 @@ def test_many_samples_are_drawn_in_parts(run_dir, given_dir, tmp_path, monkeypat
         sample.main([str(directory), "--num", "150", "--out", str(tmp_path / "a.npy")])
         rows = np.load(tmp_path / "a.npy")
         assert rows.shape[0] == 150 and len(np.unique(rows[:, -1])) == 150
+    assert np.all(np.abs(rows[:, 2] - rows[:, :2] @ [5, 0.5]) < 3)  # each part is given its own rows
 
 
 def test_samples_follow_the_context(given_dir, folder, tmp_path, capsys):

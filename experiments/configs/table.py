@@ -2,7 +2,7 @@
 
 Command: python -m experiments.train table --data FILE  [--context COLUMN ...] [--dequantize COLUMN ...]
 
-The model is what did best of eight on two tables of scikit-learn's: docs/data.md has the figures.
+The model did best of eight in a short comparison on two tables of scikit-learn's.
 """
 
 from experiments.config import Config, Training

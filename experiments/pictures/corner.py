@@ -28,15 +28,15 @@ DATA, SAMPLES = "C0", "C1"
 def save_corner(path: Path, samples: np.ndarray, data: np.ndarray | None, names: Sequence[str], title: str) -> None:
     """Draw samples ``(number, columns)`` in orange and data in blue, where there are any, with the columns' names.
 
-    Panels of pairs show as many of one as of the other, in a mixed order: neither hides the other. Limits are those of
-    the middle 99 % of both. Rows that are not finite are not drawn. Errors: UserError where the picture cannot be
+    Panels of pairs show as many of one as of the other, in a mixed order: neither hides the other. Limits take in
+    the middle 99 % of each. Rows that are not finite are not drawn. Errors: UserError where the picture cannot be
     written.
     """
     shown = min(MOST, samples.shape[1])
     sets = {SAMPLES: samples} if data is None else {DATA: data, SAMPLES: samples}
     sets = {color: rows[np.isfinite(rows).all(axis=1)][:, :shown] for color, rows in sets.items()}
     points, colors = _mixed(sets)
-    limits = [_limits(np.concatenate([rows[:, place] for rows in sets.values()])) for place in range(shown)]
+    limits = [_limits([rows[:, place] for rows in sets.values() if len(rows)]) for place in range(shown)]
     size = SIDES.get(shown, SIDE) * shown + 0.9
     page = Figure(figsize=(size, size), dpi=DOTS_PER_INCH)  # a layout that fits itself takes longer than to draw all
     edges = {"left": 0.7 / size, "bottom": 0.8 / size, "right": 1 - 0.2 / size, "top": 1 - 0.4 / size}
@@ -84,11 +84,12 @@ def _histogram(axis, values: np.ndarray, limits: tuple[float, float], color: str
     axis.hist(values, np.linspace(*limits, BINS + 1), weights=shares, color=color, **style)
 
 
-def _limits(values: np.ndarray) -> tuple[float, float]:
-    """The middle 99 % of the values and some room beside them."""
-    if not len(values):
+def _limits(sets: list[np.ndarray]) -> tuple[float, float]:
+    """Where the middle 99 % of each of them lie, and some room beside."""
+    if not sets:
         return 0.0, 1.0
-    low, high = np.percentile(values, [0.5, 99.5])
+    ends = np.array([np.percentile(values, [0.5, 99.5]) for values in sets])
+    low, high = ends[:, 0].min(), ends[:, 1].max()
     room = 0.1 * (high - low) or 0.5 * max(1.0, abs(low))
     return low - room, high + room
 
