@@ -152,6 +152,9 @@ class Density:
     A pytree whose leaves are ``params`` and ``state``: jit, vmap (an ensemble), scan and grad take it whole. It adds no
     second way to learn: train the flow by its ``params``, and put them together for use.
 
+    A context has a row for each event, or one row for all: ``density.sample(key, 1000, context[:1])`` draws from one
+    posterior. Errors: ValueError for another number of rows, or events of another shape.
+
     >>> import jax, jax.numpy as jnp
     >>> from nvpjax import Chain, Flow
     >>> flow = Flow(Chain(()))
@@ -178,24 +181,35 @@ class Density:
         return self.state["event"].dtype
 
     def log_prob(self, x: PyTree, context: PyTree = None) -> jax.Array:
-        """Give log p(x | context) in nats, ``(batch,)``. Errors: ValueError for events of another shape."""
+        """Give log p(x | context) in nats, ``(batch,)``."""
+        context = _for_all(context, x)
         expect_batch(self.flow, x, context)
         if Event.of(x).shape != self.event_shape:
             raise ValueError(f"Density: expected x of events {self.event_shape}, got {Event.of(x).shape}.")
         return self.flow.log_prob(self.params, self.state, x, context)[0]
 
     def sample(self, key: jax.Array, number: int, context: PyTree = None) -> PyTree:
-        """Draw ``number`` events; a context has one row for each of them. Errors: ValueError where it has not."""
+        """Draw ``number`` events."""
         return self.sample_and_log_prob(key, number, context)[0]
 
     def sample_and_log_prob(self, key: jax.Array, number: int, context: PyTree = None) -> tuple[PyTree, jax.Array]:
         """Draw ``number`` events and give ``(x, log p(x | context))``."""
+        context = _for_all(context, self.state["event"].like(number))
         return self.flow.sample_and_log_prob(key, self.params, self.state, number, context)
 
     def latents(self, x: PyTree, context: PyTree = None) -> PyTree:
         """Give z = f(x)."""
+        context = _for_all(context, x)
         return self.flow.bijector.forward(self.params["bijector"], self.state["bijector"], x, context)[0]
 
     def from_latents(self, z: PyTree, context: PyTree = None) -> tuple[PyTree, jax.Array]:
         """Give ``(x, log p(x | context))`` of latents z: x = f⁻¹(z)."""
-        return self.flow.from_latents(self.params, self.state, z, context)
+        return self.flow.from_latents(self.params, self.state, z, _for_all(context, z))
+
+
+def _for_all(context: PyTree, x: PyTree) -> PyTree:
+    """A context of one row as one of as many rows as x has; any other is left to those who look at it."""
+    batch = [jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(x)][:1]
+    if not batch or any(jnp.shape(leaf)[:1] != (1,) for leaf in jax.tree.leaves(context)):
+        return context
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*batch[0], *jnp.shape(leaf)[1:])), context)

@@ -123,6 +123,27 @@ def test_a_density_is_the_flow_with_its_numbers():
         density.log_prob(jnp.zeros((5, 3)))
 
 
+def test_a_context_of_one_row_is_that_of_all_events():
+    flow = Flow(Coupling(ChannelMask(), Affine(), MLP((4,))))
+    x, contexts = jax.random.normal(KEY, (5, 2)), jax.random.normal(jax.random.key(1), (5, 3))
+    params, state = flow.init(KEY, x, contexts)
+    density = flow.at(jax.tree.map(lambda leaf: leaf + 0.3, params), state)
+    one, repeated = contexts[:1], jnp.repeat(contexts[:1], 5, axis=0)
+    for act in (density.log_prob, density.latents, density.from_latents):
+        jax.tree.map(np.testing.assert_array_equal, act(x, one), act(x, repeated))
+        assert np.any(jax.tree.leaves(act(x, one))[0] != jax.tree.leaves(act(x, contexts))[0])
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        density.sample_and_log_prob(KEY, 5, one),
+        density.sample_and_log_prob(KEY, 5, repeated),
+    )
+    for wrong in (contexts[:2], contexts[0]):
+        with pytest.raises(ValueError, match="a row for each of the 5 rows of x"):
+            density.log_prob(x, wrong)
+        with pytest.raises(ValueError, match="a row for each of the 5 rows of x"):
+            density.sample(KEY, 5, wrong)
+
+
 def test_a_density_goes_through_jit_whole_and_is_compiled_once_for_other_numbers():
     density, x, traces = density_in_the_plane(), jax.random.normal(KEY, (5, 2)), []
 
