@@ -4,7 +4,7 @@ Command: python -m experiments.train cifar10_fast --data-dir DIR
 
 What came out lowest in ``experiments.search``: a Glow of 1.8 million parameters, learned noise included. Its networks
 compute in bfloat16, which is fast on CPUs that have products of it (AMX, AVX-512) with JAX 0.12, and slow on others:
---precision float32 there. Published for Glow itself, 44 million parameters, uniform noise: 3.35 bits/dim (Glow, table 2).
+--precision float32 there. Published for Glow itself, 44 million parameters, uniform noise: 3.35 bits/dim (table 2).
 """
 
 from experiments.config import Config, Training

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
 from experiments.errors import UserError
@@ -11,15 +11,14 @@ from experiments.errors import UserError
 
 def fingerprint(folder: Path) -> str:
     """SHA-256 over the names and contents of the files of a prepared data set."""
-    return fingerprint_of_files(folder, sorted(path for path in folder.rglob("*") if path.is_file()))
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return fingerprint_of({path.relative_to(folder).as_posix(): fingerprint_of_file(path) for path in paths})
 
 
-def fingerprint_of_files(folder: Path, paths: Iterable[Path]) -> str:
-    """SHA-256 over the names in a folder, and the contents, of some of its files."""
-    total = hashlib.sha256()
-    for path in paths:
-        total.update(f"{path.relative_to(folder).as_posix()} {fingerprint_of_file(path)}\n".encode())
-    return total.hexdigest()
+def fingerprint_of(contents: Mapping[str, str]) -> str:
+    """SHA-256 over names and the SHA-256 of what each holds, in the order given."""
+    lines = (f"{name} {sha256}\n" for name, sha256 in contents.items())
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def fingerprint_of_file(path: Path) -> str:

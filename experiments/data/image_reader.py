@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,10 +14,11 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from experiments.data.array_file import ArrayHeader, headers_of, open_array, read_array
-from experiments.data.fingerprint import fingerprint_of_file
+from experiments.data.fingerprint import fingerprint_of, fingerprint_of_file
 from experiments.data.images import MOST_PIXELS
 from experiments.data.own_files import LEAST_EXAMPLES
 from experiments.errors import UserError, first_line
+from experiments.machine.memory import memory
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 GREY = {"1", "L", "LA", "La"}
@@ -69,21 +69,21 @@ def _read_folder(folder: Path, size: int, channels: int | None) -> FileImages:
         raise UserError(f"{folder} holds no picture: expected {', '.join(SUFFIXES)} files there, or in folders of it")
     channels = channels or (3 if any(not _is_grey(path) for path in paths) else 1)
     _expect_number(folder, (len(paths), size, size, channels))
-    images, total, smaller = np.empty((len(paths), size, size, channels), np.uint8), hashlib.sha256(), 0
+    images, contents, smaller = np.empty((len(paths), size, size, channels), np.uint8), {}, 0
     for place, path in enumerate(paths):
         content = path.read_bytes()
-        name = path.relative_to(folder).as_posix()
-        total.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode(errors="surrogateescape"))
+        contents[path.relative_to(folder).as_posix()] = hashlib.sha256(content).hexdigest()
         picture = _decoded(path, content)
         smaller += min(picture.size) < size
         images[place] = _cut(picture, size, channels)
     parents = [path.relative_to(folder).parts[:-1] for path in paths]
     classes = sorted({parts[0] for parts in parents if parts})
     remarks = [f"{smaller} of them are smaller than {size} pixels and were enlarged"] if smaller else []
+    sha256 = fingerprint_of(contents)
     if all(parents) and len(classes) > 1:
         labels = np.array([classes.index(parts[0]) for parts in parents], np.int32)
-        return FileImages(images, labels, tuple(classes), total.hexdigest(), remarks)
-    return FileImages(images, None, (), total.hexdigest(), remarks)
+        return FileImages(images, labels, tuple(classes), sha256, remarks)
+    return FileImages(images, None, (), sha256, remarks)
 
 
 def _opened(path: Path, content: io.BytesIO | Path) -> Image.Image:
@@ -181,10 +181,10 @@ def _expect_number(path: Path, shape: Sequence[int]) -> None:
     """Raise UserError where images are too few, or would take more than half of this machine's memory."""
     if shape[0] < LEAST_EXAMPLES:
         raise UserError(f"{path}: expected at least {LEAST_EXAMPLES} images, got {shape[0]}")
-    needed, memory = math.prod(shape), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory / 2:
+    needed = math.prod(shape)
+    if needed > memory() / 2:
         raise UserError(
             f"{path}: {shape[0]:,} images of {'x'.join(map(str, shape[1:]))} take {needed / 2**30:.1f} GiB, more than "
-            f"half of this machine's {memory / 2**30:.1f}: choose a smaller --size, or make a data set of "
+            f"half of this machine's {memory() / 2**30:.1f}: choose a smaller --size, or make a data set of "
             "tensorflow-datasets (docs/data.md)"
         )

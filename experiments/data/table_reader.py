@@ -6,7 +6,6 @@ import contextlib
 import csv
 import itertools
 import math
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -15,6 +14,7 @@ import numpy as np
 
 from experiments.data.array_file import open_array
 from experiments.errors import UserError, first_line
+from experiments.machine.memory import memory
 
 Header = Literal["found", "yes", "no"]
 """Whether the first line of a .csv file holds names: as it looks, or as somebody says."""
@@ -84,11 +84,10 @@ def read_names(path: Path, header: Header = "found") -> list[str]:
 
 def expect_memory(path: Path, numbers: int) -> None:
     """Raise UserError where so many float64 and what is made of them would fill this machine."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if 2.5 * 8 * numbers > memory:  # as they are, divided, and standardised in float32
+    if 2.5 * 8 * numbers > memory():  # as they are, divided, and standardised in float32
         raise UserError(
             f"{path}: {numbers:,} numbers or more take {2.5 * 8 * numbers / 2**30:.1f} GiB, this machine has "
-            f"{memory / 2**30:.1f}: take a part of the rows"
+            f"{memory() / 2**30:.1f}: take a part of the rows"
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ import optax
 
 from experiments.config import Config
 from experiments.errors import UserError
+from experiments.machine.memory import memory
 from nvpjax import Bijector, Chain, Checkpointed, Flow, Logit, Reversible
 from nvpjax.objectives import Objective
 from nvpjax.parallel import AXIS, parallel_init, shard, unreplicate
@@ -116,11 +116,10 @@ def build_train_state(config: Config, batch: dict[str, np.ndarray], axis_name: s
 def expect_room(config: Config, like: TrainState) -> None:
     """Raise UserError where a train state of these shapes would fill this machine: the system would end the program."""
     needed = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(like))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory:
+    if needed > memory():
         raise UserError(
             f"{config.name}: parameters and moments take {needed / 2**30:.1f} GiB, this machine has "
-            f"{memory / 2**30:.1f}: choose a smaller model"
+            f"{memory() / 2**30:.1f}: choose a smaller model"
         )
 
 
