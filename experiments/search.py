@@ -3,14 +3,17 @@
 Usage: python -m experiments.search RUNS_DIR --data-dir DIR [--minutes 20] [--only NAME ...] [--out FILE]
 
 Of each family the runs of the first learning rate come before those of the second. Runs are kept in RUNS_DIR; those
-that were interrupted go on, those that are through, or diverged, are not repeated. Test images are not looked at:
-numbers are of the validation images, the last 5 % of the training images. What MINUTES are, in steps of a family,
-follows from the milliseconds that one took on two cores without other load (JAX 0.12, networks in bfloat16): two runs
-side by side, one a core, or other work beside them, take longer and come out the same.
+that were interrupted go on. Those that are through, or diverged, are in FILE and are not repeated, also where RUNS_DIR
+is lost. Test images are not looked at: numbers are of the validation images, the last 5 % of the training images.
+
+What MINUTES are, in steps of a family, follows from the milliseconds that one took on two cores with AMX without other
+load (JAX 0.12, networks in bfloat16): another machine, two runs side by side, one a core, or other work beside them,
+take longer and come out the same.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -27,7 +30,7 @@ from experiments.configs.families import FAMILIES, Family
 from experiments.errors import Diverged, UserError
 from experiments.pictures.grids import save_picture
 from experiments.pictures.plots import figure
-from experiments.runs.config_file import to_json
+from experiments.runs.config_file import from_json, to_json
 from experiments.runs.files import write_atomically
 from experiments.runs.metrics import read_metrics
 from experiments.runs.provenance import surroundings
@@ -52,8 +55,8 @@ class Arguments:
     """File of the numbers; a picture of the same name goes beside it."""
 
 
-def config_of(family: Family, learning_rate: float, minutes: float, data_dir: Path | None) -> Config:
-    config = with_data_dir(all_configs()["cifar10"][1], data_dir)
+def config_of(family: Family, learning_rate: float, minutes: float) -> Config:
+    config = all_configs()["cifar10"][1]
     steps = max(1, round(60_000 * minutes / family.milliseconds))
     training = Training(
         batch_size=family.batch_size,
@@ -69,14 +72,34 @@ def config_of(family: Family, learning_rate: float, minutes: float, data_dir: Pa
     return replace(config, data=data, model=family.model, training=training, published=None, published_by="")
 
 
+def in_turns() -> list[tuple[str, float]]:
+    """Families and learning rates: the first rate of each family, then the second of each."""
+    turns = itertools.zip_longest(*([(name, rate) for rate in FAMILIES[name].learning_rates] for name in FAMILIES))
+    return [run for turn in turns for run in turn if run is not None]
+
+
+def kept(path: Path) -> list[dict]:
+    """The results that a file holds. Errors: UserError where it holds something else."""
+    if not path.exists():
+        return []
+    try:
+        results = json.loads(path.read_text())["runs"]
+        for result in results:
+            from_json(result["config"])
+        return results
+    except (KeyError, TypeError, ValueError, UserError) as error:
+        raise UserError(f"{path} cannot be read ({error}): restore it, or name another file (--out)") from None
+
+
 def result_of(name: str, milliseconds: float, config: Config, run_dir: Path) -> dict:
     """The curve of a run that is through: steps, minutes and bits/dim. One that diverged has none."""
     lines = [] if _diverged(run_dir) else [line for line in read_metrics(run_dir) if line["split"] == "validation"]
     return {
         "family": name,
-        "config": {**to_json(config), "data": {**to_json(config)["data"], "data_dir": None}},
+        "config": to_json(config),
         "operations_a_step": operations(config),
         "curve": [[line["step"], line["step"] * milliseconds / 60_000, line["bits_per_dim"]] for line in lines],
+        "machine": surroundings(),
     }
 
 
@@ -100,6 +123,13 @@ def train_to_the_end(config: Config, run_dir: Path) -> None:
     except Diverged as error:
         print(error)
         write_atomically(run_dir / DIVERGED, f"{error}\n")
+
+
+def write(results: list[dict], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps({"runs": results}, indent=1) + "\n")
+    if _best_first(results):
+        draw(results, path.with_suffix(".png"))
 
 
 def table(results: list[dict]) -> str:
@@ -155,22 +185,18 @@ def main(arguments: Sequence[str]) -> None:
     unknown = sorted(set(options.only) - set(FAMILIES))
     if unknown:
         raise UserError(f"--only {' '.join(unknown)}: expected names among {', '.join(FAMILIES)}")
-    results = []
-    for turn in range(max(len(family.learning_rates) for family in FAMILIES.values())):
-        for name, family in FAMILIES.items():
-            if turn >= len(family.learning_rates):
-                continue
-            rate = family.learning_rates[turn]
-            config = config_of(family, rate, options.minutes, options.data_dir)
-            run_dir = options.runs_dir / f"{name}_{rate:g}_{options.minutes:g}_minutes"  # other minutes: another cosine
-            if not _is_through(config, run_dir) and (not options.only or name in options.only):
-                train_to_the_end(config, run_dir)
-            if _is_through(config, run_dir):
-                results.append(result_of(name, family.milliseconds, config, run_dir))
-                options.out.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(options.out, json.dumps({"runs": results, "machine": surroundings()}, indent=1) + "\n")
-                if _best_first(results):
-                    draw(results, options.out.with_suffix(".png"))
+    results = kept(options.out)
+    for name, rate in in_turns():
+        family = FAMILIES[name]
+        config = config_of(family, rate, options.minutes)
+        run_dir = options.runs_dir / f"{name}_{rate:g}_{options.minutes:g}_minutes"  # other minutes: another cosine
+        if any(from_json(result["config"]) == config for result in results):
+            continue
+        if not _is_through(config, run_dir) and (not options.only or name in options.only):
+            train_to_the_end(with_data_dir(config, options.data_dir), run_dir)
+        if _is_through(config, run_dir):
+            results.append(result_of(name, family.milliseconds, config, run_dir))
+            write(results, options.out)
     if not _best_first(results):
         raise UserError(f"{options.runs_dir} holds no run that is through, and --only names none")
     best = _best_first(results)[0]

@@ -114,12 +114,20 @@ def test_families_are_trained_for_equal_time_and_not_twice(families, tmp_path, c
     ]  # the first learning rate of each, then the second
     steps = {run["family"]: run["curve"][-1][0] for run in runs}
     assert steps == {"nice": 6, "wide": 3} and "3 runs; the lowest is" in said
-    assert all(run["operations_a_step"] > 0 and run["config"]["data"]["data_dir"] is None for run in runs)
+    assert all(run["operations_a_step"] > 0 for run in runs)
     assert not list((tmp_path / "runs").rglob("evaluation_test.json"))
     assert out.with_suffix(".png").stat().st_size > 10_000
     monkeypatch.setattr(search, "train", None)  # nothing is trained again
-    search.main([str(tmp_path / "runs"), "--minutes", "0.01", "--out", str(out)])
+    search.main([str(tmp_path / "lost"), "--minutes", "0.01", "--out", str(out)])
     assert json.loads(out.read_text())["runs"] == runs
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"runs": [{"config": {}}]}'])
+def test_a_record_that_is_none_is_refused_and_stays(content, tmp_path):
+    (tmp_path / "search.json").write_text(content)
+    with pytest.raises(UserError, match=r"search\.json cannot be read"):
+        search.main([str(tmp_path / "runs"), "--out", str(tmp_path / "search.json")])
+    assert (tmp_path / "search.json").read_text() == content
 
 
 def test_a_run_that_diverges_is_a_row_and_not_repeated(families, tmp_path, capsys, monkeypatch):
@@ -147,5 +155,5 @@ def test_unknown_families_are_refused(tmp_path):
 
 def test_every_family_fits_the_images():
     for name, family in FAMILIES.items():
-        config = search.config_of(family, 1e-3, 20, None)
+        config = search.config_of(family, 1e-3, 20)
         assert config.training.steps * family.milliseconds == pytest.approx(20 * 60_000, rel=1e-3), name
