@@ -2,7 +2,10 @@
 
 Command: python -m experiments.train mnist_fast --data-dir DIR
 
-A Glow of 0.3 million parameters, learned noise included. Its networks compute in bfloat16, as those of cifar10_fast.
+A Glow of 0.3 million parameters, learned noise included, behind a Real NVP's logit: black pixels, most of an image of
+MNIST, are a narrow box otherwise, which affine maps cannot fill (1.83 bits/dim after 3,000 steps, where this stands at
+1.31 after 1,000). Its networks compute in bfloat16, as those of cifar10_fast.
+
 Published, uniform noise and days on GPUs: 1.06 bits/dim for a Real NVP, 1.05 for a Glow (FFJORD, table 2).
 """
 
@@ -24,11 +27,12 @@ CONFIG = Config(
         levels=2,
         depth=8,
         features=96,
+        alpha=1e-4,
     ),
     training=Training(
         precision="bfloat16",
         batch_size=64,
-        steps=30_000,
+        steps=24_000,
         learning_rate=3e-3,
         final_learning_rate=3e-5,
         warmup_steps=200,

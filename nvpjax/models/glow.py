@@ -27,7 +27,8 @@ from nvpjax.values import expect_at_least
 class Glow(Model):
     """Glow for images with values in [0, 1].
 
-        x − ½ → at each level:  squeeze → steps of (actnorm → 1x1 convolution → affine coupling)
+        x − ½, or logit(α + (1 − 2α)x)
+            → at each level:  squeeze → steps of (actnorm → 1x1 convolution → affine coupling)
                 at each level but the last:  half of the channels leaves as latents, with a learned prior from the rest
 
     Shapes: events ``(height, width, channels)``; latents a tuple of L arrays, finest first. ``init`` wants a real
@@ -51,6 +52,9 @@ class Glow(Model):
     """K, the steps of each level."""
     features: int = 512
     """Maps of the networks."""
+    alpha: float | None = None
+    """α of the logit that pixels go through first, as in Real NVP, for images of which many pixels are black or white;
+    None for x − ½, which is Glow's own."""
     components: int = 0
     """Logistics of the mixtures that couple, as in Flow++; 0 for affine couplings, which are Glow's own."""
     learned_prior: bool = True
@@ -75,7 +79,8 @@ class Glow(Model):
         level = Chain((Squeeze(), Repeat(step, self.depth, scan), *([prior] if self.learned_prior else [])))
         last = Chain((Squeeze(), Repeat(step, self.depth, scan)))
         scales = MultiScale((*[level] * (self.levels - 1), last))
-        return Flow(Chain((FixedAffine(shift=-0.5), scales)), DiagonalNormal())
+        first = FixedAffine(shift=-0.5) if self.alpha is None else Logit(self.alpha)
+        return Flow(Chain((first, scales)), DiagonalNormal())
 
 
 @dataclass(frozen=True)
