@@ -233,6 +233,7 @@ LIBRARY = {
     "NICE of one entry": (lambda: nvpjax.NICE().build((1,)), ["entries >= 2", "(1,)"]),
     "NICE of half a layer": (lambda: nvpjax.NICE(layers=0.5), ["whole numbers", "layers=0.5"]),
     "Glow of no depth": (lambda: nvpjax.Glow(depth=0), ["depth=0"]),
+    "Glow of no logit": (lambda: nvpjax.Glow(alpha=0.5), ["0 <= alpha < 0.5", "0.5"]),
     "Glow of odd images": (
         lambda: nvpjax.Glow(levels=1).build((4, 5, 3)),
         ["divisible by 2", "(4, 5, 3)", "fewer levels"],

@@ -107,7 +107,7 @@ WRONG = {
         {"data": {"noise": {"kind": "pink"}}},
         "learned_affine, gaussian, got 'pink'",
     ),
-    "another model's fields": ({"model": {"kind": "glow"}}, "config.model: fields alpha, blocks"),
+    "another model's fields": ({"model": {"kind": "glow"}}, "config.model: fields blocks, lag"),
     "a model that does not fit": ({"model": {"scales": 9}}, "made_up: RealNVP: expected an event_shape"),
     "no learning rate": ({"training": {"learning_rate": float("nan")}}, "--learning-rate nan: expected above 0"),
     "no penalty": ({"training": {"scale_penalty": float("inf")}}, "--scale-penalty inf: expected at least 0"),

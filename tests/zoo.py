@@ -240,6 +240,9 @@ ZOO: dict[str, Entry] = {
     "NICE": Entry(NICE(layers=3, hidden=(8,)).build((5,)).bijector, (5,)),
     "NICE, image": Entry(NICE(layers=2, hidden=(8,)).build((2, 2, 1)).bijector, (2, 2, 1), dtypes=WIDE),
     "Glow": Entry(Glow(levels=2, depth=1, features=2).build((4, 4, 1)).bijector, (4, 4, 1), *UNIT, UNIT, dtypes=WIDE),
+    "Glow, logit": Entry(
+        Glow(levels=1, depth=1, features=2, alpha=0.05).build((2, 2, 1)).bijector, (2, 2, 1), *UNIT, UNIT, dtypes=WIDE
+    ),
     "MAF": Entry(MAF(layers=2, hidden=(8,)).build((2,)).bijector, (2,)),
     "MAF, spline": Entry(MAF(2, (8,), "spline", bins=4).build((2,)).bijector, (2,), dtypes=WIDE),
     "MAF of one entry": Entry(MAF(2, (8,)).build((1,)).bijector, (1,), context=2),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nvpjax.bijector import Bijector
 from nvpjax.bijectors.actnorm import ActNorm
 from nvpjax.bijectors.bounds import NoBound, SigmoidBound
 from nvpjax.bijectors.coupling import Coupling
@@ -33,7 +34,7 @@ class Glow(Model):
 
     Shapes: events ``(height, width, channels)``; latents a tuple of L arrays, finest first. ``init`` wants a real
     batch: actnorm starts from it. With ``classes``, the flow's context are labels ``(batch,)``, see ``LabelEmbedding``.
-    Errors: ValueError for sizes below 1, or images that 2^levels does not divide.
+    Errors: ValueError for sizes below 1, ``alpha`` out of range, or images that 2^levels does not divide.
 
     Reference: Kingma, Dhariwal, *Glow*, 2018, sec. 3, table 1 and fig. 2. The scale of a coupling is sigmoid(r + 2),
     after the authors' program.
@@ -52,19 +53,20 @@ class Glow(Model):
     """K, the steps of each level."""
     features: int = 512
     """Maps of the networks."""
-    alpha: float | None = None
-    """α of the logit that pixels go through first, as in Real NVP, for images of which many pixels are black or white;
-    None for x − ½, which is Glow's own."""
     components: int = 0
     """Logistics of the mixtures that couple, as in Flow++; 0 for affine couplings, which are Glow's own."""
     learned_prior: bool = True
     """Give each half that leaves a prior from the half that goes on, in place of N(0, I)."""
     classes: int = 0
     """Of the labels that condition the flow; 0 for none."""
+    alpha: float | None = None
+    """α of the logit that pixels go through first, as in Real NVP, for images of which many pixels are black or white;
+    None for x − ½, which is Glow's own."""
 
     def __post_init__(self):
         expect_at_least(self, 1, "levels", "depth", "features")
         expect_at_least(self, 0, "components", "classes")
+        self._first()  # refuses what does not fit
 
     def build(
         self, event_shape: Shape, *, axis_name: str | None = None, network_dtype: Dtype = None, scan: bool | None = None
@@ -79,8 +81,10 @@ class Glow(Model):
         level = Chain((Squeeze(), Repeat(step, self.depth, scan), *([prior] if self.learned_prior else [])))
         last = Chain((Squeeze(), Repeat(step, self.depth, scan)))
         scales = MultiScale((*[level] * (self.levels - 1), last))
-        first = FixedAffine(shift=-0.5) if self.alpha is None else Logit(self.alpha)
-        return Flow(Chain((first, scales)), DiagonalNormal())
+        return Flow(Chain((self._first(), scales)), DiagonalNormal())
+
+    def _first(self) -> Bijector:
+        return FixedAffine(shift=-0.5) if self.alpha is None else Logit(self.alpha)
 
 
 @dataclass(frozen=True)
