@@ -1,0 +1,99 @@
+"""Any number of axes before the event's, as other libraries have them, for calls that take one batch axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from nvpjax.bijector import PyTree
+from nvpjax.flow import Density
+
+Shape = tuple[int, ...]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Batched:
+    """A density of events that are one array, as libraries with batch shapes see it.
+
+    ``batch_shape`` is ``()``, or ``(rows,)`` of a context of more rows than one: each row is a density of its own, and
+    the last axis before the event's goes through them.
+    """
+
+    density: Density
+    context: PyTree
+
+    @property
+    def event_shape(self) -> Shape:
+        return self.density.event_shape
+
+    @property
+    def batch_shape(self) -> Shape:
+        return batch_shape(self.context)
+
+    def log_prob(self, x: Any) -> jax.Array:
+        """Give log p(x) of x ``(*axes, *batch_shape, *event_shape)``: ``(*axes, *batch_shape)``."""
+        return by_rows(self.density.log_prob, x, self.event_shape, self.context)
+
+    def sample_and_log_prob(self, key: jax.Array, axes: Shape) -> tuple[jax.Array, jax.Array]:
+        """Draw x ``(*axes, *batch_shape, *event_shape)`` and give its log p."""
+        leading = (*axes, *self.batch_shape)
+        number = math.prod(leading)
+        drawn = self.density.sample_and_log_prob(key, number, _rows(self.context, leading))
+        return jax.tree.map(lambda a: a.reshape(*leading, *a.shape[1:]), drawn)
+
+
+def batched(name: str, density: Density, context: PyTree) -> Batched:
+    """Errors: TypeError for no density or events that are no single array, ValueError for a context without rows."""
+    if not isinstance(density, Density):
+        raise TypeError(
+            f"{name}: expected a Density, as fit and flow.at(params, state) give it, got {type(density).__name__}."
+        )
+    event = density.state["event"]
+    if len(event.shapes) != 1 or event.shape != event.shapes[0]:
+        raise TypeError(f"{name}: expected a density of events that are one array, got events of {event.shape}.")
+    leaves = jax.tree.leaves(context)
+    if not all(jnp.ndim(leaf) for leaf in leaves) or len({jnp.shape(leaf)[0] for leaf in leaves}) > 1:
+        raise ValueError(
+            f"{name}: expected a context of rows, as many in all its arrays, got shapes "
+            f"{jax.tree.map(jnp.shape, context)}. One row for all is context[None]."
+        )
+    return Batched(density, context)
+
+
+def batch_shape(context: PyTree) -> Shape:
+    """``(rows,)`` of a context; ``()`` where one row, or none, is for all."""
+    rows = [jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(context)][:1]
+    return () if not rows or rows[0] == (1,) else rows[0]
+
+
+def by_rows(function: Callable[[jax.Array, PyTree], Any], x: Any, event_shape: Shape, context: PyTree = None) -> Any:
+    """Call ``function(x, context)``, which takes one batch axis, with x of any axes before the event's.
+
+    Axis 0 of all that it gives becomes these axes. Errors: ValueError for another event.
+    """
+    x = jnp.asarray(x)
+    axes = max(x.ndim - len(event_shape), 0)
+    if x.shape[axes:] != event_shape:
+        raise ValueError(f"nvpjax.ecosystem: expected events of {event_shape} in the last axes, got shape {x.shape}.")
+    leading = jnp.broadcast_shapes(x.shape[:axes], batch_shape(context))
+    rows = jnp.broadcast_to(x, (*leading, *event_shape)).reshape(math.prod(leading), *event_shape)
+    given = function(rows, _rows(context, leading))
+    return jax.tree.map(lambda a: a.reshape(*leading, *a.shape[1:]), given)
+
+
+def _rows(context: PyTree, leading: Shape) -> PyTree:
+    """A row of the context for each event."""
+
+    def repeated(leaf):
+        leaf = jnp.asarray(leaf)
+        of_one = leaf.shape[1:]
+        leaf = leaf[0] if leaf.shape[0] == 1 else leaf
+        return jnp.broadcast_to(leaf, (*leading, *of_one)).reshape(math.prod(leading), *of_one)
+
+    return jax.tree.map(repeated, context)
