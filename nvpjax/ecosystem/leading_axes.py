@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from nvpjax.bijector import PyTree
+from nvpjax.bijector import Bijector, PyTree
 from nvpjax.flow import Density
 
 Shape = tuple[int, ...]
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays do not compare to one truth
 class Batched:
     """A density of events that are one array, as libraries with batch shapes see it.
 
@@ -57,13 +57,17 @@ def batched(name: str, density: Density, context: PyTree) -> Batched:
     event = density.state["event"]
     if len(event.shapes) != 1 or event.shape != event.shapes[0]:
         raise TypeError(f"{name}: expected a density of events that are one array, got events of {event.shape}.")
+    _expect_rows(name, context)
+    return Batched(density, context)
+
+
+def _expect_rows(name, context):
     leaves = jax.tree.leaves(context)
     if not all(jnp.ndim(leaf) for leaf in leaves) or len({jnp.shape(leaf)[0] for leaf in leaves}) > 1:
         raise ValueError(
             f"{name}: expected a context of rows, as many in all its arrays, got shapes "
             f"{jax.tree.map(jnp.shape, context)}. One row for all is context[None]."
         )
-    return Batched(density, context)
 
 
 def batch_shape(context: PyTree) -> Shape:
@@ -97,3 +101,48 @@ def _rows(context: PyTree, leading: Shape) -> PyTree:
         return jnp.broadcast_to(leaf, (*leading, *of_one)).reshape(math.prod(leading), *of_one)
 
     return jax.tree.map(repeated, context)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)  # arrays do not compare to one truth
+class BatchedBijector:
+    """A bijector with its numbers, of events that are one array on both sides."""
+
+    bijector: Bijector = field(metadata={"static": True})
+    params: PyTree
+    state: PyTree
+    context: PyTree
+    event_shape: Shape = field(metadata={"static": True})
+    latents_shape: Shape = field(metadata={"static": True})
+
+    def forward(self, x: Any) -> tuple[jax.Array, jax.Array]:
+        """Give ``(y, log_det)`` of x ``(*axes, *event_shape)``."""
+
+        def of_rows(x, context):
+            return self.bijector.forward(self.params, self.state, x, context)[:2]
+
+        return by_rows(of_rows, x, self.event_shape, self.context)
+
+    def inverse(self, y: Any) -> tuple[jax.Array, jax.Array]:
+        """Give ``(x, log_det)`` of y ``(*axes, *latents_shape)``."""
+
+        def of_rows(y, context):
+            return self.bijector.inverse(self.params, self.state, y, context)
+
+        return by_rows(of_rows, y, self.latents_shape, self.context)
+
+
+def batched_bijector(
+    bijector: Bijector, params: PyTree, state: PyTree, event_shape: Shape, context: PyTree
+) -> BatchedBijector:
+    """Errors: TypeError for no bijector or several latents, ValueError for params and state of other events."""
+    if not isinstance(bijector, Bijector):
+        raise TypeError(f"FlowBijector: expected a Bijector, got {bijector!r}.")
+    event_shape = tuple(event_shape)
+    _expect_rows("FlowBijector", context)
+    one = jax.ShapeDtypeStruct((1, *event_shape), jnp.result_type(float))
+    row = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *jnp.shape(leaf)[1:]), jnp.result_type(leaf)), context)
+    z = jax.eval_shape(bijector.forward, params, state, one, row)[0]
+    if not hasattr(z, "shape"):
+        raise TypeError("FlowBijector: expected a bijector whose latents are one array, got several (MultiScale).")
+    return BatchedBijector(bijector, params, state, context, event_shape, z.shape[1:])
