@@ -63,7 +63,7 @@ def test_from_latents_takes_any_axes(axes):
 
 
 def test_latents_and_events_may_be_of_other_shapes_and_trees():
-    flow = Flow(Chain((Reshape((4,), (2, 2, 1)), MultiScale((Chain(()), Chain(()))))))
+    flow = Flow(Chain((Reshape((4,), (2, 2)), MultiScale((Chain(()), Chain(()))))))
     density = flow.at(*flow.init(jax.random.key(0), jnp.zeros((1, 4))))
     z = jax.tree.map(lambda leaf: leaf[0], density.latents(jnp.arange(4.0)[None]))
     walk = among_latents(density, lambda x: -(x**2).sum())
