@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: train test docs test-long pod-test fault-test soak errors kit bench ledger lint dist clean lock
+.PHONY: train test docs ecosystem-test test-long pod-test fault-test soak errors kit bench ledger lint dist clean lock
 train: .venv/installed
 	$(BIN)/python -m experiments.train digits
 
@@ -18,6 +18,10 @@ docs: .venv-docs/installed
 	DOCS=$(DOCS) .venv-docs/bin/sphinx-build -W --keep-going -j auto -q -b html docs docs/_build/html
 	.venv-docs/bin/linkchecker --config docs/extensions/linkcheckerrc docs/_build/html/index.html
 	@echo "docs: open docs/_build/html/index.html"
+
+# nvpjax.ecosystem beside numpyro, BlackJAX, distrax, TFP and arviz: an environment of its own, as for the peers.
+ecosystem-test: .venv-ecosystem/installed
+	.venv-ecosystem/bin/python -m pytest tests/test_ecosystem_*.py nvpjax/ecosystem
 
 # What is left out of `make test`, and its searches at length: 20,000 wrong calls, 1,000 flipped bits, 200 hostile run
 # directories. An hour.
@@ -103,6 +107,11 @@ dist: .venv/installed
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[experiments,peers,peers-torch,testing]"
 	@touch $@
 
+.venv-ecosystem/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-ecosystem
+	.venv-ecosystem/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[ecosystem,experiments,testing]"
+	@touch $@
+
 .venv-docs/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-docs
 	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
@@ -114,4 +123,4 @@ lock:
 		--extra test pyproject.toml --output-file requirements.lock
 
 clean:
-	rm -rf .venv .venv-docs .venv-peers dist docs/_build .jax_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-docs .venv-ecosystem .venv-peers dist docs/_build .jax_cache .pytest_cache .ruff_cache

@@ -190,7 +190,8 @@ def test_theirs_of_another_shape():
 
 
 def test_theirs_passes_the_kit():
-    check_bijector(ForeignBijector(make, start), jnp.array([[0.3, -0.2], [1.0, 2.0]]), cases=1)
+    example = jnp.array([[0.3, -0.2], [1.0, 2.0]])
+    check_bijector(ForeignBijector(make, start), example, cases=1, dtypes=("float32",))  # TFP refuses to mix dtypes
 
 
 def test_their_distribution_is_a_base():

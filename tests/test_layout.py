@@ -61,8 +61,27 @@ def test_imports_run_one_way():
     assert known == {"bijector", "places"}
 
 
+OF_ECOSYSTEM = {"numpyro": {"numpyro"}, "distrax": {"distrax"}, "tfp": {"tensorflow_probability"}}
+"""What a module of nvpjax/ecosystem imports beside jax: its own library. Any other imports none."""
+ANYWHERE = {"__future__", "abc", "collections", "dataclasses", "jax", "math", "numpy", "nvpjax", "typing"}
+
+
+def test_other_libraries_are_imported_by_their_own_module_alone():
+    """None is a dependency: what is imported without one of them must not ask for it."""
+    for path in (ROOT / "nvpjax").rglob("*.py"):
+        name, found = path.relative_to(ROOT).as_posix(), imports(path)
+        if path.parent.name == "ecosystem":
+            roots = {module.split(".")[0] for module in found}
+            assert roots <= ANYWHERE | OF_ECOSYSTEM.get(path.stem, set()), f"{name} imports {roots}"
+            others = {f"nvpjax.ecosystem.{module}" for module in OF_ECOSYSTEM}
+            assert not found & others, f"{name} imports another library's module"
+        else:
+            assert not any(module.startswith("nvpjax.ecosystem") for module in found), f"{name} imports ecosystem"
+            assert not {module.split(".")[0] for module in found} & set().union(*OF_ECOSYSTEM.values()), name
+
+
 FOLDERS = {
-    "nvpjax": {"bijectors", "models", "nets", "testing"},
+    "nvpjax": {"bijectors", "ecosystem", "models", "nets", "testing"},
     "experiments": {"bench", "configs", "configs/families", "data", "kit", "machine", "pictures", "runs"},
 }
 NAMES_A_MODEL = ("nvpjax/models/", "experiments/configs/", "experiments/bench/", "experiments/kit/")

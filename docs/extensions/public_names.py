@@ -19,7 +19,18 @@ from docutils.statemachine import StringList
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-MODULES = ("nvpjax", "nvpjax.nets", "nvpjax.models", "nvpjax.testing", "nvpjax.training", "nvpjax.parallel")
+MODULES = (
+    "nvpjax",
+    "nvpjax.nets",
+    "nvpjax.models",
+    "nvpjax.testing",
+    "nvpjax.training",
+    "nvpjax.parallel",
+    "nvpjax.ecosystem.numpyro",
+    "nvpjax.ecosystem.samplers",
+    "nvpjax.ecosystem.distrax",
+    "nvpjax.ecosystem.tfp",
+)
 DOCUMENTED = "nvpjax_documented"
 LOG = logging.getLogger(__name__)
 

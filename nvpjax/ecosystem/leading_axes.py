@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nvpjax.bijector import Bijector, PyTree
 from nvpjax.flow import Density
@@ -85,7 +86,7 @@ def by_rows(function: Callable[[jax.Array, PyTree], Any], x: Any, event_shape: S
     axes = max(x.ndim - len(event_shape), 0)
     if x.shape[axes:] != event_shape:
         raise ValueError(f"nvpjax.ecosystem: expected events of {event_shape} in the last axes, got shape {x.shape}.")
-    leading = jnp.broadcast_shapes(x.shape[:axes], batch_shape(context))
+    leading = np.broadcast_shapes(x.shape[:axes], batch_shape(context))
     rows = jnp.broadcast_to(x, (*leading, *event_shape)).reshape(math.prod(leading), *event_shape)
     given = function(rows, _rows(context, leading))
     return jax.tree.map(lambda a: a.reshape(*leading, *a.shape[1:]), given)

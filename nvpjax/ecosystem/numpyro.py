@@ -1,5 +1,8 @@
 """A density as a numpyro distribution, and a flow as a guide for its variational inference."""
 
+# The library is not there where types are checked, and a checker takes this file for it.
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportCallIssue=false
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -217,8 +220,7 @@ class FlowGuide(AutoContinuous):
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         super()._setup_prototype(*args, **kwargs)
-        if isinstance(self._flow, Model):
-            self._flow = self._flow.build((self.latent_dim,))
+        self._built = self._flow.build((self.latent_dim,)) if isinstance(self._flow, Model) else self._flow
         with jax.ensure_compile_time_eval():  # a state that svi.init's jit had traced would be of no use outside of it
             _, self._state = self._init(self._key)
         if is_measured(self._state):
@@ -229,10 +231,10 @@ class FlowGuide(AutoContinuous):
 
     def _get_posterior(self) -> FlowDistribution:
         params = numpyro.param(f"{self.prefix}_flow", lambda key: self._init(key)[0])
-        return FlowDistribution(self._flow.at(params, self._state))
+        return FlowDistribution(self._built.at(params, self._state))
 
     def _init(self, key):
-        return jax.jit(self._flow.init)(key, jnp.zeros((1, self.latent_dim)))
+        return jax.jit(self._built.init)(key, jnp.zeros((1, self.latent_dim)))
 
     def density(self, params: dict[str, PyTree]) -> Density:
         """Give what was learned as a density of the unconstrained latent variables, raveled in numpyro's order.
@@ -250,6 +252,6 @@ class FlowGuide(AutoContinuous):
 
     def get_base_dist(self) -> distributions.Distribution:
         """Give a standard normal, where ``NeuTraReparam`` starts. Errors: ValueError for latents that are bounded."""
-        if isinstance(self._flow.base, Uniform):
+        if isinstance(self._built.base, Uniform):
             raise ValueError("FlowGuide: expected a base on all real numbers, over which NUTS can walk, got Uniform.")
         return distributions.Normal(jnp.zeros(self.latent_dim), 1).to_event(1)

@@ -1,5 +1,8 @@
 """Densities and bijectors as TFP on JAX has them, and TFP's bijectors as bijectors here."""
 
+# The library is not there where types are checked, and a checker takes this file for it.
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportCallIssue=false
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -167,8 +170,9 @@ class ForeignBijector(Foreign):
     With two functions of a module its params are learned, and ``save`` can keep it (``known=(make, start)``).
 
     Shapes: x ``(batch, *event)``; axes of the event that TFP takes for further batch axes are independent, and their
-    log-dets add up. Errors: TypeError for what is no bijector of TFP, ValueError for events of too few axes, and for a
-    bijector whose arrays have a batch axis of their own.
+    log-dets add up. x has to have the dtype of TFP's arrays: TFP does not mix them. Errors: TypeError for what is no
+    bijector of TFP, ValueError for events of too few axes, and for a bijector whose arrays have a batch axis of their
+    own.
 
     >>> import jax, jax.numpy as jnp
     >>> from tensorflow_probability.substrates import jax as tfp
