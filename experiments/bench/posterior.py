@@ -1,0 +1,239 @@
+"""From the same simulations to a posterior by this library, flowjax and sbi: nats from the exact posterior, seconds.
+
+Usage: python -m experiments.bench.posterior [--seeds 3] [--simulations 10000] [--tasks two_moons gaussian_linear]
+
+Two tasks whose posterior is known (Lueckmann, Boelts, Greenberg, Gonçalves, Macke, *Benchmarking simulation-based
+inference*, 2021, appendix T). What is measured is the mean of log p(θ | x) − log q(θ | x) over fresh pairs, which is
+KL(p ‖ q) averaged over x. Every library's flow is fitted with its own defaults of training; a prior with borders is
+handled as each documents it. flowjax is of the extra "peers", sbi of "peers-sbi"; what is not installed is left out.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import math
+import statistics
+import textwrap
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import tyro
+from rich.progress import track
+from scipy.stats import norm
+
+from experiments import command_line
+
+FRESH = 5000
+"""Pairs that the gap is a mean of."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    seeds: int = 3
+    """Simulations and weights anew."""
+    simulations: int = 10_000
+    """To fit to."""
+    tasks: tuple[str, ...] = ("two_moons", "gaussian_linear")
+    """Which of the two."""
+    libraries: tuple[str, ...] = ("nvpjax", "flowjax", "sbi")
+    """Which of those that are installed."""
+
+
+def moved(theta: np.ndarray) -> np.ndarray:
+    """Where two moons' half circle is put by θ."""
+    along, across = (theta[:, 0] + theta[:, 1]) / math.sqrt(2), (theta[:, 1] - theta[:, 0]) / math.sqrt(2)
+    return np.stack([0.25 - np.abs(along), across], axis=1)
+
+
+def half_circle(angle: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
+
+
+def two_moons(random: np.random.Generator, number: int) -> tuple[np.ndarray, np.ndarray]:
+    theta = random.uniform(-1, 1, (number, 2))
+    angle, radius = random.uniform(-np.pi / 2, np.pi / 2, number), random.normal(0.1, 0.01, number)
+    return theta, half_circle(angle, radius) + moved(theta)
+
+
+def two_moons_log_posterior(theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """log p(θ | x) of θ inside the prior's square: p(x | θ) / ∫ p(x | θ') dθ'.
+
+    The integral goes back from the half circle's points, even in probability: each is moved to x by two θ at most.
+    """
+    point = x - moved(theta)
+    radius = np.linalg.norm(point, axis=1)
+    log_likelihood = norm.logpdf(radius, 0.1, 0.01) - np.log(np.pi * radius)
+    angles = np.pi * ((np.arange(400) + 0.5) / 400 - 0.5)
+    radii = norm.ppf((np.arange(50) + 0.5) / 50, 0.1, 0.01)
+    points = half_circle(*np.meshgrid(angles, radii)).reshape(-1, 2)
+    integral = []
+    for row in x:
+        along, across = points[:, 0] + 0.25 - row[0], row[1] - points[:, 1]
+        integral.append(2 * np.mean((along > 0) & (along + np.abs(across) < math.sqrt(2))))
+    return np.where(point[:, 0] > 0, log_likelihood, -np.inf) - np.log(integral)
+
+
+def gaussian_linear(random: np.random.Generator, number: int) -> tuple[np.ndarray, np.ndarray]:
+    theta = random.normal(0, math.sqrt(0.1), (number, 10))
+    return theta, theta + random.normal(0, math.sqrt(0.1), (number, 10))
+
+
+def gaussian_linear_log_posterior(theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return norm.logpdf(theta, x / 2, math.sqrt(0.05)).sum(axis=1)
+
+
+def nvpjax_two_moons(seed, theta, x):
+    from nvpjax import MAF, Chain, FixedAffine, Flow, Logit, fit
+
+    model = MAF(layers=5, hidden=(64, 64), transform="spline").build((2,))
+    flow = Flow(Chain((FixedAffine(0.5, 0.5), Logit(), model.bijector)), model.base)
+    density, _ = fit(jax.random.key(seed), flow, theta, x)
+    return density.log_prob
+
+
+def nvpjax_gaussian_linear(seed, theta, x):
+    from nvpjax import MAF, fit
+
+    density, _ = fit(jax.random.key(seed), MAF(layers=5, hidden=(64, 64)).build((10,)), theta, x)
+    return density.log_prob
+
+
+def flowjax_two_moons(seed, theta, x):
+    from flowjax.bijections import RationalQuadraticSpline, Tanh
+    from flowjax.distributions import StandardNormal, Transformed
+    from flowjax.flows import masked_autoregressive_flow
+    from flowjax.train import fit_to_data
+
+    flow_key, fit_key = jax.random.split(jax.random.key(seed))
+    spline = RationalQuadraticSpline(knots=8, interval=4)
+    flow = masked_autoregressive_flow(flow_key, base_dist=StandardNormal((2,)), cond_dim=2, transformer=spline)
+    density, _ = fit_to_data(fit_key, Transformed(flow, Tanh((2,))), (theta, x))
+    return density.log_prob
+
+
+def flowjax_gaussian_linear(seed, theta, x):
+    from flowjax.distributions import StandardNormal
+    from flowjax.flows import masked_autoregressive_flow
+    from flowjax.train import fit_to_data
+
+    flow_key, fit_key = jax.random.split(jax.random.key(seed))
+    flow = masked_autoregressive_flow(flow_key, base_dist=StandardNormal((10,)), cond_dim=10)
+    density, _ = fit_to_data(fit_key, flow, (theta, x))
+    return density.log_prob
+
+
+def sbi_two_moons(seed, theta, x):
+    import torch
+    from sbi.inference import NPE
+    from sbi.neural_nets import posterior_nn
+    from sbi.utils import BoxUniform
+
+    torch.manual_seed(seed)
+    prior = BoxUniform(-torch.ones(2), torch.ones(2))
+    network = posterior_nn("zuko_nsf", z_score_theta="transform_to_unconstrained", x_dist=prior)
+    inference = NPE(prior, density_estimator=network)
+    estimator = inference.append_simulations(torch.from_numpy(theta), torch.from_numpy(x)).train()
+    return of_torch(estimator)
+
+
+def sbi_gaussian_linear(seed, theta, x):
+    import torch
+    from sbi.inference import NPE
+
+    torch.manual_seed(seed)
+    prior = torch.distributions.MultivariateNormal(torch.zeros(10), 0.1 * torch.eye(10))
+    inference = NPE(prior, density_estimator="maf")
+    estimator = inference.append_simulations(torch.from_numpy(theta), torch.from_numpy(x)).train()
+    return of_torch(estimator)
+
+
+def of_torch(estimator) -> Callable:
+    import torch
+
+    def log_prob(theta, x):
+        with torch.no_grad():
+            return estimator.log_prob(torch.from_numpy(theta)[None], torch.from_numpy(x))[0].numpy()
+
+    return log_prob
+
+
+class Task(NamedTuple):
+    simulate: Callable
+    log_posterior: Callable
+    log_prior: Callable
+    callers: dict[str, Callable]
+
+
+TASKS = {
+    "two_moons": Task(
+        two_moons,
+        two_moons_log_posterior,
+        lambda theta: np.full(len(theta), -math.log(4)),
+        {"nvpjax": nvpjax_two_moons, "flowjax": flowjax_two_moons, "sbi": sbi_two_moons},
+    ),
+    "gaussian_linear": Task(
+        gaussian_linear,
+        gaussian_linear_log_posterior,
+        lambda theta: norm.logpdf(theta, 0, math.sqrt(0.1)).sum(axis=1),
+        {"nvpjax": nvpjax_gaussian_linear, "flowjax": flowjax_gaussian_linear, "sbi": sbi_gaussian_linear},
+    ),
+}
+
+
+def lines_of(caller: Callable) -> str:
+    """What a caller types: the function without its head and its end."""
+    body = textwrap.dedent("".join(inspect.getsourcelines(caller)[0][1:-1]))
+    return "\n".join(line for line in body.splitlines() if line)
+
+
+def gap(task: Task, caller: Callable, seed: int, simulations: int) -> tuple[float, float]:
+    """Nats from the exact posterior, and the seconds of the fit."""
+    random = np.random.default_rng(seed)
+    simulated, (theta, x) = task.simulate(random, simulations), task.simulate(random, FRESH)
+    theta, x = theta.astype(np.float32), x.astype(np.float32)
+    begin = time.perf_counter()
+    log_prob = caller(seed, *(each.astype(np.float32) for each in simulated))
+    seconds = time.perf_counter() - begin
+    return float(np.mean(task.log_posterior(theta, x) - np.asarray(log_prob(theta, x)))), seconds
+
+
+def main(arguments: Sequence[str]) -> None:
+    options = command_line.parse(
+        lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.bench.posterior", description=__doc__)
+    )
+    print("| task | library | nats from the posterior | ± over seeds | seconds, median | lines |")
+    print("|---|---|---|---|---|---|")
+    typed = []
+    for name in options.tasks:
+        task = TASKS[name]
+        for library in options.libraries:
+            if importlib.util.find_spec(library) is None:
+                continue
+            caller = task.callers[library]
+            found = [
+                gap(task, caller, seed, options.simulations)
+                for seed in track(range(options.seeds), f"{name}, {library}", transient=True)
+            ]
+            gaps, seconds = zip(*found)
+            spread = statistics.stdev(gaps) if len(gaps) > 1 else math.nan
+            lines = lines_of(caller)
+            typed.append(f"{name}, {library}:\n{textwrap.indent(lines, '    ')}")
+            print(
+                f"| {name} | {library} | {statistics.mean(gaps):.3f} | {spread:.3f} | "
+                f"{statistics.median(seconds):.1f} | {len(lines.splitlines())} |",
+                flush=True,
+            )
+        theta, x = task.simulate(np.random.default_rng(0), FRESH)
+        prior = np.mean(task.log_posterior(theta, x) - task.log_prior(theta))
+        print(f"| {name} | the prior | {prior:.3f} | | | |", flush=True)
+    print("", *typed, sep="\n\n")
+    print(f"\n{options.simulations} simulations, {options.seeds} seeds, jax {jax.__version__}")
+
+
+if __name__ == "__main__":
+    command_line.run(main, compile_anew=True)
