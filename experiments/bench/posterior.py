@@ -5,7 +5,7 @@ Usage: python -m experiments.bench.posterior [--seeds 3] [--simulations 10000] [
 Two tasks whose posterior is known (Lueckmann, Boelts, Greenberg, Gonçalves, Macke, *Benchmarking simulation-based
 inference*, 2021, appendix T). What is measured is the mean of log p(θ | x) − log q(θ | x) over fresh pairs, which is
 KL(p ‖ q) averaged over x. Every library's flow is fitted with its own defaults of training; a prior with borders is
-handled as each documents it. flowjax is of the extra "peers", sbi of "peers-sbi"; what is not installed is left out.
+handled as each documents it. flowjax is of the extra "peers", sbi of "peers-torch"; what is not installed is left out.
 """
 
 from __future__ import annotations
