@@ -5,10 +5,13 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from scipy.stats import norm
 
 from experiments.bench.configs import rows
 from experiments.bench.depth import couplings, gradient
+from experiments.bench.posterior import TASKS, two_moons_log_likelihood, two_moons_log_total
 from experiments.bench.profile import instructions, shares
 from experiments.bench.programs import operations
 from experiments.bench.timing import compiled_anew, medians_in_turns
@@ -46,6 +49,20 @@ BENCHES = "accelerator compilation contenders depth fit image normflows_glow pos
 @pytest.mark.parametrize("name", BENCHES.split())
 def test_benches_can_be_imported_without_the_peers(name):
     __import__(f"experiments.bench.{name}")
+
+
+@pytest.mark.parametrize("x", [(0.0, 0.0), (-1.0, 0.2), (0.3, 0.1), (-0.5, 0.7)])
+def test_posterior_of_two_moons_integrates_to_one(x):
+    middles = (np.arange(1500) - 749.5) / 750
+    square = np.stack(np.meshgrid(middles, middles), axis=-1).reshape(-1, 2)
+    by_grid = np.exp(two_moons_log_likelihood(square, np.array([x]))).sum() / 750**2
+    assert two_moons_log_total(np.array([x]))[0] == pytest.approx(np.log(by_grid), abs=0.01)
+
+
+def test_posterior_of_gaussian_linear_is_prior_times_likelihood_over_evidence():
+    theta, x = TASKS["gaussian_linear"].simulate(np.random.default_rng(0), 20)
+    logs = norm.logpdf(theta, 0, 0.1**0.5) + norm.logpdf(x, theta, 0.1**0.5) - norm.logpdf(x, 0, 0.2**0.5)
+    np.testing.assert_allclose(TASKS["gaussian_linear"].log_posterior(theta, x), logs.sum(axis=1))
 
 
 def test_table_of_configs_holds_every_model_and_all_that_two_cores_train():

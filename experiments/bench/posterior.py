@@ -60,22 +60,29 @@ def two_moons(random: np.random.Generator, number: int) -> tuple[np.ndarray, np.
     return theta, half_circle(angle, radius) + moved(theta)
 
 
-def two_moons_log_posterior(theta: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """log p(θ | x) of θ inside the prior's square: p(x | θ) / ∫ p(x | θ') dθ'.
-
-    The integral goes back from the half circle's points, even in probability: each is moved to x by two θ at most.
-    """
+def two_moons_log_likelihood(theta: np.ndarray, x: np.ndarray) -> np.ndarray:
     point = x - moved(theta)
     radius = np.linalg.norm(point, axis=1)
-    log_likelihood = norm.logpdf(radius, 0.1, 0.01) - np.log(np.pi * radius)
+    return np.where(point[:, 0] > 0, norm.logpdf(radius, 0.1, 0.01) - np.log(np.pi * radius), -np.inf)
+
+
+def two_moons_log_total(x: np.ndarray) -> np.ndarray:
+    """log ∫ p(x | θ) dθ over the prior's square, of each row.
+
+    By going back from points of the half circle, even in probability: each is moved to x by two θ at most.
+    """
     angles = np.pi * ((np.arange(400) + 0.5) / 400 - 0.5)
     radii = norm.ppf((np.arange(50) + 0.5) / 50, 0.1, 0.01)
     points = half_circle(*np.meshgrid(angles, radii)).reshape(-1, 2)
-    integral = []
+    totals = []
     for row in x:
         along, across = points[:, 0] + 0.25 - row[0], row[1] - points[:, 1]
-        integral.append(2 * np.mean((along > 0) & (along + np.abs(across) < math.sqrt(2))))
-    return np.where(point[:, 0] > 0, log_likelihood, -np.inf) - np.log(integral)
+        totals.append(2 * np.mean((along > 0) & (along + np.abs(across) < math.sqrt(2))))
+    return np.log(totals)
+
+
+def two_moons_log_posterior(theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return two_moons_log_likelihood(theta, x) - two_moons_log_total(x)
 
 
 def gaussian_linear(random: np.random.Generator, number: int) -> tuple[np.ndarray, np.ndarray]:
