@@ -23,6 +23,7 @@ from experiments.errors import UserError
 from experiments.runs.evaluation import check_devices, evaluate_examples, make_evaluators
 from experiments.runs.records import RESULTS, ledger_name, make_record, write_record
 from experiments.runs.trained import restore_run
+from experiments.terminal import console
 from nvpjax.parallel import replicate
 
 
@@ -74,7 +75,9 @@ def main(arguments: Sequence[str]) -> None:
         data,
         batch_size,
         options.draws,
-        progress=lambda batches: track(batches, f"{options.split} examples", disable=options.json, transient=True),
+        progress=lambda batches: track(
+            batches, f"{options.split} examples", disable=options.json, transient=True, console=console()
+        ),
     )
     record = make_record(config, options.run_dir, options.split, step, result)
     name = options.split if options.averages else f"{options.split}_without_averages"

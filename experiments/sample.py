@@ -102,7 +102,7 @@ def draws_of(config: Config, number: int | None = None, label: int | None = None
         return Draws(number, np.full(number, label, np.int32), [])
     a_class = A_CLASS if number is None else math.ceil(number / config.classes)
     labels = np.repeat(np.arange(config.classes, dtype=np.int32), a_class)
-    return Draws(len(labels), labels, [str(label) for label in range(config.classes)])
+    return Draws(len(labels), labels, list(config.data.label_names))
 
 
 def check(options: Arguments, config: Config) -> None:

@@ -23,6 +23,7 @@ from experiments.data.densities import DENSITIES, DensityOfThePlane
 from experiments.errors import UserError
 from experiments.pictures.grids import save_picture
 from experiments.pictures.plots import figure
+from experiments.terminal import console
 from nvpjax import Density, Flow, Likelihood, RealNVPVectors
 from nvpjax.training import create_train_state, make_eval_step, make_measure_step, make_train_step
 
@@ -159,7 +160,9 @@ def main(arguments: Sequence[str]) -> None:
         )
     density = DENSITIES[options.density]
     flow = RealNVPVectors(layers=options.layers).build((2,))
-    result = fit(flow, density, options, lambda rounds: track(rounds, f"training on {options.density}"))
+    result = fit(
+        flow, density, options, lambda rounds: track(rounds, f"training on {options.density}", console=console())
+    )
     if not all(math.isfinite(nats) for _, nats in result.history):
         raise UserError("training diverged: held-out nats are not finite; use a lower --learning-rate")
     x = density.sample(np.random.default_rng(options.seed + 1), SHOWN).astype(np.float32)

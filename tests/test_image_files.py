@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import chex
@@ -377,6 +378,10 @@ def test_labels_from_folders(folder, tmp_path, capsys):
     assert "given their labels" in said and "no bound for the images themselves" in said
     sample.main([str(run_dir), "--out", str(tmp_path / "a.png")])
     assert "20 samples" in capsys.readouterr().out
+    data = read_config(run_dir).data
+    assert sample.draws_of(read_config(run_dir)).row_titles == ["dark", "light"]
+    long = replace(data, found=replace(data.found, labels=("a\x1b[2J", "b" * 300)))
+    assert long.label_names == ("a\\x1b[2J", "b" * 20)
 
 
 def test_images_that_changed_are_never_gone_on_with(run_dir, folder, tmp_path, capsys):

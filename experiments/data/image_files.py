@@ -22,7 +22,10 @@ from experiments.data.own_files import (
     signature,
 )
 from experiments.data.splits import divided, expect_percents, expect_split
-from experiments.errors import UserError
+from experiments.errors import UserError, printable
+
+LONGEST_NAME = 20
+"""Letters of a folder's name, beside samples of its label."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,10 @@ class ImageFiles(Images):
     @property
     def classes(self):
         return len(self.found.labels) if self.known else 0
+
+    @property
+    def label_names(self):
+        return tuple(printable(name)[:LONGEST_NAME] for name in self.found.labels)
 
     def opened(self):
         if self.known:

@@ -53,6 +53,11 @@ class Images(Data):
     """What spreads whole pixels."""
 
     @property
+    def label_names(self) -> tuple[str, ...]:
+        """What labels are called, for people."""
+        return tuple(map(str, range(self.classes)))
+
+    @property
     def nats_per_unit(self):
         return math.prod(self.event_shape) * math.log(2)
 

@@ -6,10 +6,10 @@ import contextlib
 import time
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from experiments.config import Config
+from experiments.terminal import console
 
 SECONDS_BETWEEN_LINES = 30
 """At least so often something is printed where the output is not a terminal."""
@@ -21,7 +21,7 @@ class TrainingProgress:
     def __init__(
         self, config: Config, first_step: int, run_dir: Path, seconds_before: float = 0.0, quiet: bool = False
     ):
-        self._console = Console(soft_wrap=True, quiet=quiet)
+        self._console = console(soft_wrap=True, quiet=quiet)
         self._config, self._first_step, self._step = config, first_step, first_step
         self._started = self._last_line = time.monotonic()
         self._clock_start: float | None = None  # after the first step, which compiles
