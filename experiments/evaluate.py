@@ -68,6 +68,8 @@ def main(arguments: Sequence[str]) -> None:
     check_devices(batch_size)
     if options.draws < 1:
         raise UserError(f"expected --draws of at least 1, got {options.draws}")
+    terminal = console()
+    shown = terminal.is_terminal and not options.json  # else it would be an empty line
     result = evaluate_examples(
         make_evaluators(config),
         replicate(train_state),
@@ -76,7 +78,7 @@ def main(arguments: Sequence[str]) -> None:
         batch_size,
         options.draws,
         progress=lambda batches: track(
-            batches, f"{options.split} examples", disable=options.json, transient=True, console=console()
+            batches, f"{options.split} examples", disable=not shown, transient=True, console=terminal
         ),
     )
     record = make_record(config, options.run_dir, options.split, step, result)
