@@ -11,6 +11,6 @@ from rich.console import Console
 def console(**options: Any) -> Console:
     """Of rich, for bars: it moves and colours where the output is a terminal, whatever FORCE_COLOR says.
 
-    Notebooks set that for all programs that their cells start, and rich then fills them with thousands of bars.
+    Notebooks set that for what their `%%bash` cells start, and rich then fills them with thousands of bars.
     """
     return Console(force_terminal=sys.stdout.isatty(), **options)
