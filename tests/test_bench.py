@@ -51,7 +51,7 @@ def test_benches_can_be_imported_without_the_peers(name):
     __import__(f"experiments.bench.{name}")
 
 
-@pytest.mark.parametrize("x", [(0.0, 0.0), (-1.0, 0.2), (0.3, 0.1), (-0.5, 0.7)])
+@pytest.mark.parametrize("x", [(0.0, 0.0), (-1.0, 0.2), (0.3, 0.1), (-0.5, 0.7), (-0.5, -0.7)])
 def test_posterior_of_two_moons_integrates_to_one(x):
     middles = (np.arange(1500) - 749.5) / 750
     square = np.stack(np.meshgrid(middles, middles), axis=-1).reshape(-1, 2)
