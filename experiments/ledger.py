@@ -135,9 +135,11 @@ def comparable(today: dict, there: dict) -> tuple[dict, dict]:
 
 
 def _alpha(config: dict) -> str:
-    """Of the logit, where the model has one."""
+    """Of the logit, where the model may have one."""
     alphas = [value for name, value in flattened(config).items() if name.split(".")[-1] == "alpha"]
-    return f"{alphas[0]:g}" if alphas else ""
+    if not alphas:
+        return ""
+    return "none" if alphas[0] is None else f"{alphas[0]:g}"
 
 
 def speed_table() -> str:
