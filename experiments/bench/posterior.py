@@ -10,8 +10,10 @@ handled as each documents it. flowjax is of the extra "peers", sbi of "peers-tor
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import inspect
+import io
 import math
 import statistics
 import textwrap
@@ -204,7 +206,8 @@ def gap(task: Task, caller: Callable, seed: int, simulations: int) -> tuple[floa
     simulated, (theta, x) = task.simulate(random, simulations), task.simulate(random, FRESH)
     theta, x = theta.astype(np.float32), x.astype(np.float32)
     begin = time.perf_counter()
-    log_prob = caller(seed, *(each.astype(np.float32) for each in simulated))
+    with contextlib.redirect_stdout(io.StringIO()):  # sbi writes a line an epoch
+        log_prob = caller(seed, *(each.astype(np.float32) for each in simulated))
     seconds = time.perf_counter() - begin
     return float(np.mean(task.log_posterior(theta, x) - np.asarray(log_prob(theta, x)))), seconds
 
