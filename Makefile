@@ -21,7 +21,7 @@ docs: .venv-docs/installed
 
 # nvpjax.ecosystem beside numpyro, BlackJAX, distrax, TFP and arviz: an environment of its own, as for the peers.
 ecosystem-test: .venv-ecosystem/installed
-	.venv-ecosystem/bin/python -m pytest tests/test_ecosystem_*.py nvpjax/ecosystem
+	.venv-ecosystem/bin/python -m pytest tests/test_ecosystem_*.py tests/test_types.py nvpjax/ecosystem
 
 # What is left out of `make test`, and its searches at length: 20,000 wrong calls, 1,000 flipped bits, 200 hostile run
 # directories. An hour.

@@ -9,19 +9,27 @@ import pkgutil
 import tomllib
 from collections.abc import Iterator
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import get_type_hints
 
 import pytest
 
 import nvpjax
+from conftest import LIBRARIES
 from nvpjax.testing import examine_bijector
 from nvpjax.testing.kit import Asked
 from tests.typing import programs, wrong_programs
 from tests.typing.check import MARK, WRONG, marked
 
 KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
-MODULES = [module.name for module in pkgutil.walk_packages(nvpjax.__path__, "nvpjax.")]
+OF_OTHER_LIBRARIES = {f"nvpjax.ecosystem.{name}": library for name, library in LIBRARIES.items()}
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(nvpjax.__path__, "nvpjax.")
+    if find_spec(OF_OTHER_LIBRARIES.get(module.name, "jax"))
+]
+"""Those that can be imported here: ``make ecosystem-test`` looks at the others."""
 PROGRAMS = [
     program
     for program in vars(programs).values()
