@@ -67,7 +67,11 @@ class Deaf:
             (2, 3),
             r"give \(2, 6\) for x \(2, 3\), got \(2, 3\): Affine takes 2 numbers for each entry",
         ),
-        (network((4,)), (2, 3, 3), r"expected shape \(batch, entries\), got \(2, 3, 3\). Put Reshape before it"),
+        (
+            network((4,)),
+            (2, 3, 3, 1),
+            r"expected shape \(batch, entries\) or \(batch, positions, entries\), got \(2, 3, 3, 1\). Put Reshape",
+        ),
     ],
 )
 def test_unfit_conditioners_and_events_are_refused(conditioner, shape, message):

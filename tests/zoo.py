@@ -47,6 +47,7 @@ from nvpjax import (
     OnLeaf,
     OrderedSqueeze,
     PaperAffine,
+    Patches,
     Permutation,
     Planar,
     Power,
@@ -72,8 +73,9 @@ from nvpjax import (
     Tanh,
     TanhBound,
     Triangular,
+    WholePasses,
 )
-from nvpjax.nets import MADE, MLP, ConvolutionNet, GatedNet, ResidualNet
+from nvpjax.nets import MADE, MLP, CausalTransformer, ConvolutionNet, GatedNet, ResidualNet, Transformer
 from nvpjax.testing import LADDER
 
 INFINITY = float("inf")
@@ -110,6 +112,10 @@ class Entry(NamedTuple):
 # A smooth activation: differences of a network with kinks say little about its gradient. And a last layer that starts
 # as the others do: the checks look at a map that is not nearly the identity.
 mlp, made = MLP((8,), jax.nn.silu, final_scale=1.0), MADE((8,), jax.nn.silu, final_scale=1.0)
+
+
+causal = CausalTransformer(width=4, depth=1, head_width=2, final_scale=1.0)
+seeing_all = Transformer(width=4, depth=1, head_width=2, final_scale=1.0)
 
 
 def vector_coupling(transform, mask=ChannelMask("first")) -> Coupling:  # noqa: B008
@@ -161,6 +167,10 @@ ZOO: dict[str, Entry] = {
     "iaf layer": Entry(Inverse(Autoregressive(Affine(), made)), (2,)),
     "autoregressive spline": Entry(Autoregressive(spline, made), (2,)),
     "autoregressive mixture": Entry(Autoregressive(mixture, made), (2,), domain=NEAR),
+    "tarflow layer": Entry(Autoregressive(Affine(NoBound()), causal), (3, 2), domain=NEAR, dtypes=WIDE),
+    "tarflow layer, context": Entry(Autoregressive(Affine(), causal), (3, 1), context=2, dtypes=WIDE),
+    "tarflow layer by whole passes": Entry(Autoregressive(Affine(), causal, WholePasses()), (3, 2), dtypes=WIDE),
+    "coupling of a sequence's channels": Entry(Coupling(first, Affine(), seeing_all), (3, 4), dtypes=WIDE),
     # Normalising
     "batch-norm": Entry(BatchNorm(), (2,), parallel=BatchNorm(axis_name="devices")),
     "batch-norm, checkerboard": Entry(BatchNorm(odd), (3, 3, 2), parallel=BatchNorm(odd, axis_name="devices")),
@@ -211,6 +221,7 @@ ZOO: dict[str, Entry] = {
     "squeeze by 3": Entry(Squeeze(3), (3, 6, 2)),
     "ordered squeeze": Entry(OrderedSqueeze(), (4, 6, 2)),
     "ordered squeeze by 3": Entry(OrderedSqueeze(3), (6, 3, 1)),
+    "patches": Entry(Patches(2, (4, 2, 3)), (4, 2, 3)),
     "reshape": Entry(Chain((Reshape((2, 1), (2,)), vector_coupling(Affine()))), (2, 1)),
     # Combinators
     "chain": Entry(norm_between_couplings(), (2,), parallel=norm_between_couplings("devices")),

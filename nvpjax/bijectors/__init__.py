@@ -21,10 +21,12 @@ from nvpjax.bijectors.elementwise import (
     Softplus,
     Tanh,
 )
+from nvpjax.bijectors.inversion import Rounds, StepByStep, WholePasses
 from nvpjax.bijectors.linear import Householder, Linear, LULinear, Triangular
 from nvpjax.bijectors.masks import AlternatingMask, BooleanMask, ChannelMask, Checkerboard, NoMask
 from nvpjax.bijectors.mixture import LogisticMixture
 from nvpjax.bijectors.normalize import BatchNorm
+from nvpjax.bijectors.patches import Patches
 from nvpjax.bijectors.permutation import Permutation, RandomPermutation, Reverse
 from nvpjax.bijectors.residual import Planar, Radial, Sylvester
 from nvpjax.bijectors.spline import RationalQuadraticSpline
@@ -59,6 +61,7 @@ __all__ = [
     "NormalCDF",
     "OrderedSqueeze",
     "PaperAffine",
+    "Patches",
     "Permutation",
     "Planar",
     "Power",
@@ -66,6 +69,7 @@ __all__ = [
     "RandomPermutation",
     "RationalQuadraticSpline",
     "Reverse",
+    "Rounds",
     "Scale",
     "Shift",
     "Sigmoid",
@@ -74,8 +78,10 @@ __all__ = [
     "SoftClipBound",
     "Softplus",
     "Squeeze",
+    "StepByStep",
     "Sylvester",
     "Tanh",
     "TanhBound",
     "Triangular",
+    "WholePasses",
 ]

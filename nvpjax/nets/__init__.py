@@ -1,5 +1,6 @@
 """Networks that tell bijectors how to act. The only folder that imports Flax, and it imports nothing else of nvpjax."""
 
+from nvpjax.nets.causal_transformer import CausalTransformer
 from nvpjax.nets.conditioner import Network
 from nvpjax.nets.convolution import ConvolutionNet
 from nvpjax.nets.flax_conditioner import FlaxConditioner
@@ -10,10 +11,12 @@ from nvpjax.nets.mlp import MLP
 from nvpjax.nets.nnx_conditioner import NNXConditioner
 from nvpjax.nets.residual import ResidualNet
 from nvpjax.nets.rounded import Rounded
+from nvpjax.nets.transformer import Transformer
 
 __all__ = [
     "MADE",
     "MLP",
+    "CausalTransformer",
     "ConvolutionNet",
     "FlaxConditioner",
     "GatedNet",
@@ -22,4 +25,5 @@ __all__ = [
     "Network",
     "ResidualNet",
     "Rounded",
+    "Transformer",
 ]

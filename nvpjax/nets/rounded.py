@@ -36,8 +36,25 @@ class Rounded:
     def apply(
         self, params: Any, state: Any, x: jax.Array, context: Any = None, *, outputs: int, train: bool = False
     ) -> tuple[jax.Array, Any]:
+        params, x, context = self._rounded((params, x, context))
+        return self.network.apply(params, state, x, context, outputs=outputs, train=train)
+
+    @property
+    def stepwise(self) -> bool:
+        """Whether the network can go step by step (see ``CausalTransformer``)."""
+        return getattr(self.network, "stepwise", False)
+
+    def begin(self, params: Any, x: jax.Array, context: Any = None, *, outputs: int) -> tuple[jax.Array, Any]:
+        return self.network.begin(*self._rounded((params, x, context)), outputs=outputs)
+
+    def step(
+        self, params: Any, cache: Any, position: jax.Array, entry: jax.Array, context: Any = None, *, outputs: int
+    ) -> tuple[jax.Array, Any]:
+        params, entry, context = self._rounded((params, entry, context))
+        return self.network.step(params, cache, position, entry, context, outputs=outputs)
+
+    def _rounded(self, tree):
         def rounded(leaf):
             return leaf.astype(self.dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
-        params, x, context = jax.tree.map(rounded, (params, x, context))
-        return self.network.apply(params, state, x, context, outputs=outputs, train=train)
+        return jax.tree.map(rounded, tree)
