@@ -12,7 +12,8 @@ import nvpjax
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "extensions"))
-os.environ["PYTHONPATH"] = f"{HERE / 'extensions'}:{os.environ.get('PYTHONPATH', '')}"  # for the pages' own cells
+# For the pages' own cells, and the programs that these start.
+os.environ["PYTHONPATH"] = f"{HERE / 'extensions'}:{HERE.parent}:{os.environ.get('PYTHONPATH', '')}"
 
 project = "nvpjax"
 version = release = nvpjax.__version__
