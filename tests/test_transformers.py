@@ -22,7 +22,7 @@ def made(network, seed=0, context=None, length=LENGTH, dtype=jnp.float32):
     return moved_from_start(jax.random.key(2), params, 0.3), x
 
 
-def in_numpy(params, x, *, causal, added=0.0, temperature=1.0):
+def in_numpy(params, x, *, causal, added=0.0):
     """Position by position, head by head, in float64."""
     p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
 
@@ -39,7 +39,7 @@ def in_numpy(params, x, *, causal, added=0.0, temperature=1.0):
         for row, here, head in np.ndindex(len(h), h.shape[1], WIDTH // HEAD):
             own = slice(head * HEAD, (head + 1) * HEAD)
             there = here + 1 if causal else h.shape[1]
-            logits = key[row, :there, own] @ query[row, here, own] / math.sqrt(HEAD) / temperature
+            logits = key[row, :there, own] @ query[row, here, own] / math.sqrt(HEAD)
             weights = np.exp(logits - logits.max())
             mixed[row, here, own] = weights @ value[row, :there, own] / weights.sum()
         h = h + dense(block["attended"], mixed)
@@ -67,18 +67,26 @@ def test_a_transformer_is_what_numpy_says(kind, causal, given):
     np.testing.assert_allclose(output, in_numpy(params, x, causal=causal, added=added), rtol=2e-4, atol=2e-5)
 
 
-def test_a_temperature_divides_the_logits_of_attention():
-    network = CausalTransformer(WIDTH, 2, HEAD, temperature=2.0)
-    params, x = made(network)
-    expected = in_numpy(params, x, causal=True, temperature=2.0)
-    np.testing.assert_allclose(network.apply(params, (), x, outputs=OUTPUTS)[0], expected, rtol=2e-4, atol=2e-5)
-
-
 def test_a_label_that_is_none_gives_nan_and_no_other_class():
     network = CausalTransformer(WIDTH, 1, HEAD, classes=3)
     params, x = made(network, context=jnp.array([0, 1]))
     output, _ = network.apply(params, (), x, jnp.array([3, -2]), outputs=OUTPUTS)
     assert jnp.isnan(output[:, 1:]).all()
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "uint32"])
+def test_labels_of_any_integer_dtype_are_the_same_labels(dtype):
+    network = CausalTransformer(WIDTH, 1, HEAD, classes=200)
+    params, x = made(network, context=jnp.array([0, 1]))
+    expected, _ = network.apply(params, (), x, jnp.array([7, 100]), outputs=OUTPUTS)
+    output, _ = network.apply(params, (), x, jnp.array([7, 100], dtype), outputs=OUTPUTS)
+    np.testing.assert_array_equal(output, expected)
+
+
+@pytest.mark.parametrize("inversion", ["rounds", Rounds, None])
+def test_what_is_no_way_to_invert_is_refused(inversion):
+    with pytest.raises(TypeError, match=r"as inversion an object such as StepByStep\(\), got"):
+        Autoregressive(Affine(), CausalTransformer(WIDTH, 1, HEAD), inversion)
 
 
 @pytest.mark.parametrize(
@@ -97,8 +105,6 @@ def test_contexts_that_do_not_fit_are_refused(network, context, said):
 def test_sizes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="width that head_width divides, got width=8 and head_width=3"):
         Transformer(width=8, head_width=3)
-    with pytest.raises(ValueError, match="temperature above 0"):
-        CausalTransformer(WIDTH, 1, HEAD, temperature=0.0)
     with pytest.raises(ValueError, match=r"\(batch, positions, channels\), got \(2, 3\)"):
         Transformer(WIDTH, 1, HEAD).init(jax.random.key(0), jnp.zeros((2, 3)), outputs=2)
 

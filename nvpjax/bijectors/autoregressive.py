@@ -7,7 +7,7 @@ from functools import partial
 
 import jax
 
-from nvpjax.bijector import Bijector, Conditioner, PyTree, expect_conditioner, sum_over_event
+from nvpjax.bijector import Bijector, Conditioner, PyTree, expect_conditioner, expect_part, sum_over_event
 from nvpjax.bijectors.inversion import Inversion, StepByStep, Told
 from nvpjax.bijectors.transforms import Transform
 
@@ -56,6 +56,7 @@ class Autoregressive(Bijector):
 
     def __post_init__(self):
         expect_conditioner("Autoregressive", self.conditioner)
+        expect_part("Autoregressive", self.inversion, "inversion", "StepByStep()", "undo")
 
     def init(self, key: jax.Array, x: jax.Array, context: PyTree = None) -> tuple[PyTree, PyTree]:
         if x.ndim not in (2, 3):
@@ -93,4 +94,4 @@ class Autoregressive(Bijector):
         self, params: PyTree, state: PyTree, y: jax.Array, context: PyTree = None, *, train: bool = False
     ) -> tuple[jax.Array, jax.Array]:
         told = Told(self.conditioner, params["conditioner"], state, context, self._outputs(y))
-        return self.inversion(told, partial(self.transform.inverse, params["transform"]), y)
+        return self.inversion.undo(told, partial(self.transform.inverse, params["transform"]), y)

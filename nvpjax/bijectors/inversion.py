@@ -20,8 +20,8 @@ import jax.numpy as jnp
 from nvpjax.bijector import Conditioner, PyTree, sum_over_event
 from nvpjax.values import expect_at_least, expect_finite
 
-Undo = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
-"""θ and y to x and log|∂x/∂y| of each element."""
+Element = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+"""A transform's inverse: θ and y to x and log|∂x/∂y| of each element."""
 
 
 class Told(NamedTuple):
@@ -40,7 +40,7 @@ class Told(NamedTuple):
 class Inversion(Protocol):
     """A way to invert."""
 
-    def __call__(self, told: Told, undo: Undo, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def undo(self, told: Told, element: Element, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Give ``(x, log_det)`` for y ``(batch, positions)`` or ``(batch, positions, channels)``."""
         ...
 
@@ -52,10 +52,10 @@ class WholePasses:
     One ``lax.scan`` over the positions; with T positions T times the operations of forward.
     """
 
-    def __call__(self, told: Told, undo: Undo, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def undo(self, told: Told, element: Element, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         def next_position(x, position):
             # This position is right in this pass, as those before it were before; the others are passed over.
-            inverted, log_derivative = undo(told.theta(x), y)
+            inverted, log_derivative = element(told.theta(x), y)
             return x.at[:, position].set(inverted[:, position]), sum_over_event(log_derivative[:, position])
 
         x, log_derivatives = jax.lax.scan(next_position, jnp.zeros_like(y), jnp.arange(y.shape[1]))
@@ -70,15 +70,15 @@ class StepByStep:
     One ``lax.scan`` over the positions. A conditioner that cannot go step by step is asked as ``WholePasses`` asks it.
     """
 
-    def __call__(self, told: Told, undo: Undo, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def undo(self, told: Told, element: Element, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         conditioner: Any = told.conditioner
         if not getattr(conditioner, "stepwise", False):
-            return WholePasses()(told, undo, y)
+            return WholePasses().undo(told, element, y)
         options = {"outputs": told.outputs}
 
         def next_position(carry, numbered):
             (theta, cache), (position, of_y) = carry, numbered
-            x, log_derivative = undo(theta.astype(y.dtype), of_y)
+            x, log_derivative = element(theta.astype(y.dtype), of_y)
             carry = conditioner.step(told.params, cache, position, x, told.context, **options)
             return carry, (x, sum_over_event(log_derivative))
 
@@ -114,7 +114,7 @@ class Rounds:
         if self.tolerance < 0:
             raise ValueError(f"Rounds: expected a tolerance of at least 0, got {self.tolerance}.")
 
-    def __call__(self, told: Told, undo: Undo, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def undo(self, told: Told, element: Element, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         places = jnp.arange(y.shape[1]).reshape(-1, *[1] * (y.ndim - 2))
 
         def of_block(x, start):
@@ -122,7 +122,7 @@ class Rounds:
 
             def one_round(carry):
                 number, x, _ = carry
-                new, _ = undo(told.theta(x), y)
+                new, _ = element(told.theta(x), y)
                 # Beyond what is proven, numbers are guesses: one that overflowed is not taken, since 0 · NaN in
                 # attention would reach the positions before it. What is proven is taken whatever it is.
                 proven = places <= start + number
@@ -137,5 +137,5 @@ class Rounds:
             return jax.lax.while_loop(goes_on, one_round, (0, x, jnp.array(True)))[1], None
 
         x, _ = jax.lax.scan(of_block, jnp.zeros_like(y), jnp.arange(0, y.shape[1], self.block))
-        x, log_derivative = undo(told.theta(x), y)
+        x, log_derivative = element(told.theta(x), y)
         return x, sum_over_event(log_derivative)

@@ -23,10 +23,7 @@ class CausalTransformer(SequenceNetwork):
     So whatever an ``Autoregressive`` does to the first position is what its transform does at zeros. Step by step, keys
     and values of the positions that have been are kept, and a position costs what it costs alone.
 
-    Args: as of ``Transformer``, and ``temperature``: what attention's logits are divided by; other than 1 it makes the
-    blurred network that guidance without labels leads away from (``Guided``).
-
-    Shapes and errors: as of ``Transformer``.
+    Args, shapes and errors: as of ``Transformer``.
 
     Reference: Zhai et al., *Normalizing flows are capable generative models* (TarFlow), 2024, sec. 3.2. There W' starts
     at 0, as here, and b' as a dense layer's does; here at 0 too, so that a flow begins as the identity.
@@ -39,13 +36,7 @@ class CausalTransformer(SequenceNetwork):
     (True, False)
     """
 
-    temperature: float = 1.0
     stepwise = True
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.temperature <= 0:
-            raise ValueError(f"CausalTransformer: expected a temperature above 0, got {self.temperature}.")
 
     def init(self, key: jax.Array, x: jax.Array, context: Any = None, *, outputs: int) -> tuple[Any, Any]:
         blocks_key, last_key = jax.random.split(key)
@@ -56,7 +47,7 @@ class CausalTransformer(SequenceNetwork):
         self, params: Any, state: Any, x: jax.Array, context: Any = None, *, outputs: int, train: bool = False
     ) -> tuple[jax.Array, Any]:
         def attend(number, query, key, value):
-            return attention(query, key, value, before_and_here, self._scale)
+            return attention(query, key, value, before_and_here)
 
         before_and_here = jnp.tri(x.shape[1], dtype=bool)
         h = through_blocks(params["blocks"], self.enter(params, x, context, params["place"]), self.heads, attend)
@@ -80,13 +71,9 @@ class CausalTransformer(SequenceNetwork):
             keys, values = (jax.lax.dynamic_update_slice_in_dim(old, new, position, axis=1) for old, new in kept)
             new_cache.append((keys, values))
             seen = jnp.arange(keys.shape[1])[None] <= position
-            return attention(query, keys, values, seen, self._scale)
+            return attention(query, keys, values, seen)
 
         place = jax.lax.dynamic_slice_in_dim(params["place"], position, 1)
         h = self.enter(params, entry[:, None], context, place)
         h = through_blocks(params["blocks"], h, self.heads, attend)
         return dense(params["output"], h[:, 0]), tuple(new_cache)
-
-    @property
-    def _scale(self) -> float:
-        return self.head_width**-0.5 / self.temperature

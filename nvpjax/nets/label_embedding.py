@@ -65,6 +65,11 @@ class LabelEmbedding:
                 f"LabelEmbedding: expected labels of an integer dtype, got {labels.dtype}. A context of real numbers "
                 "goes to the network without a LabelEmbedding."
             )
-        labels = labels.astype(jnp.int32) if labels.dtype.itemsize < 4 else labels  # classes may be beyond int8
-        is_class = (labels >= 0) & (labels < self.classes)
-        return jnp.where(is_class[:, None], table[jnp.where(is_class, labels, 0)], jnp.nan).astype(table.dtype)
+        return rows_of(table, labels)
+
+
+def rows_of(table: jax.Array, labels: jax.Array) -> jax.Array:
+    """The row of a table ``(classes, features)`` of each label; NaN for what is no class."""
+    labels = labels.astype(jnp.int32) if labels.dtype.itemsize < 4 else labels  # classes may be beyond int8
+    is_class = (labels >= 0) & (labels < len(table))
+    return jnp.where(is_class[:, None], table[jnp.where(is_class, labels, 0)], jnp.nan).astype(table.dtype)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from nvpjax.nets.attention import dense, init_block, init_dense
+from nvpjax.nets.label_embedding import rows_of
 from nvpjax.values import expect_at_least, expect_finite
 
 PLACES = 0.01
@@ -43,7 +44,8 @@ class SequenceNetwork:
     def heads(self) -> int:
         return self.width // self.head_width
 
-    def init_to_blocks(self, key: jax.Array, x: jax.Array, context: Any) -> Any:
+    def init_to_blocks(self, key: jax.Array, x: jax.Array, context: Any) -> dict[str, Any]:
+        """All params but those of the last layers."""
         self._check(x, context)
         entry_key, place_key, context_key, *block_keys = jax.random.split(key, 3 + self.depth)
         params = {
@@ -62,20 +64,18 @@ class SequenceNetwork:
         self._check(x, context)
         h = dense(params["entry"], x) + place
         if self.classes:
-            return h + self._of_labels(params["class"], context)[:, None]
+            return h + _of_labels(params["class"], context)[:, None]
         if context is not None:
             return h + dense(params["context"], context)[:, None]
         return h
 
-    def _of_labels(self, table, labels):
-        known = (labels >= 0) & (labels < self.classes)
-        row = jnp.where((labels == -1)[:, None], table.mean(axis=0), table[jnp.where(known, labels, 0)])
-        return jnp.where((known | (labels == -1))[:, None], row, jnp.nan).astype(table.dtype)
-
     def _check(self, x, context):
         name = type(self).__name__
         if x.ndim != 3:
-            raise ValueError(f"{name}: expected x of shape (batch, positions, channels), got {x.shape}. See Patches.")
+            raise ValueError(
+                f"{name}: expected x of shape (batch, positions, channels), got {x.shape}. Put Patches before it for "
+                "images, Reshape((n,), (n, 1)) for n columns."
+            )
         shape = getattr(context, "shape", None)
         if self.classes and (shape != x.shape[:1] or not jnp.issubdtype(context.dtype, jnp.integer)):
             got = "none" if context is None else f"{getattr(context, 'dtype', type(context).__name__)} of shape {shape}"
@@ -88,3 +88,10 @@ class SequenceNetwork:
                 f"{name}: expected a context of shape ({x.shape[0]}, entries), got {shape or type(context).__name__}. "
                 "Labels want classes=."
             )
+
+
+def _of_labels(table, labels):
+    """The vector of each class; of −1, a label that is not known, the mean of all."""
+    if jnp.issubdtype(labels.dtype, jnp.unsignedinteger):
+        return rows_of(table, labels)
+    return jnp.where((labels == -1)[:, None], table.mean(axis=0), rows_of(table, labels)).astype(table.dtype)

@@ -47,7 +47,7 @@ class Transformer(SequenceNetwork):
         self, params: Any, state: Any, x: jax.Array, context: Any = None, *, outputs: int, train: bool = False
     ) -> tuple[jax.Array, Any]:
         def attend(number, query, key, value):
-            return attention(query, key, value, None, self.head_width**-0.5)
+            return attention(query, key, value)
 
         h = through_blocks(params["blocks"], self.enter(params, x, context, params["place"]), self.heads, attend)
         return dense(params["output"], layer_norm(params["norm"], h)), state
