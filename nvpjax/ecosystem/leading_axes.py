@@ -12,9 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from nvpjax.bijector import Bijector, PyTree
+from nvpjax.distributions import DiagonalNormal, StandardNormal, Uniform
 from nvpjax.flow import Density
 
 Shape = tuple[int, ...]
+REPARAMETERIZED = (StandardNormal, DiagonalNormal, Uniform)
+"""Bases whose draws follow their parameters, so that gradients go through samples."""
 
 
 @jax.tree_util.register_dataclass
@@ -37,6 +40,11 @@ class Batched:
     def batch_shape(self) -> Shape:
         return batch_shape(self.context)
 
+    @property
+    def is_reparameterized(self) -> bool:
+        """Whether gradients go through samples."""
+        return isinstance(self.density.flow.base, REPARAMETERIZED)
+
     def log_prob(self, x: Any) -> jax.Array:
         """Give log p(x) of x ``(*axes, *batch_shape, *event_shape)``: ``(*axes, *batch_shape)``."""
         return by_rows(self.density.log_prob, x, self.event_shape, self.context)
@@ -51,15 +59,20 @@ class Batched:
 
 def batched(name: str, density: Density, context: PyTree) -> Batched:
     """Errors: TypeError for no density or events that are no single array, ValueError for a context without rows."""
-    if not isinstance(density, Density):
-        raise TypeError(
-            f"{name}: expected a Density, as fit and flow.at(params, state) give it, got {type(density).__name__}."
-        )
+    expect_density(name, density)
     event = density.state["event"]
     if len(event.shapes) != 1 or event.shape != event.shapes[0]:
         raise TypeError(f"{name}: expected a density of events that are one array, got events of {event.shape}.")
     _expect_rows(name, context)
     return Batched(density, context)
+
+
+def expect_density(name: str, density: Any) -> None:
+    """Raise TypeError for what is none."""
+    if not isinstance(density, Density):
+        raise TypeError(
+            f"{name}: expected a Density, as fit and flow.at(params, state) give it, got {type(density).__name__}."
+        )
 
 
 def _expect_rows(name, context):

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from nvpjax.bijector import PyTree
-from nvpjax.distributions import DiagonalNormal, StandardNormal, Uniform
+from nvpjax.distributions import Uniform
 from nvpjax.ecosystem.leading_axes import Batched, Shape, batched, by_rows
 from nvpjax.flow import Density, Flow
 from nvpjax.models import Model
@@ -27,9 +27,6 @@ try:
     from numpyro.infer.initialization import init_to_uniform
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("nvpjax.ecosystem.numpyro: expected numpyro: pip install numpyro.") from error
-
-REPARAMETRIZED = (StandardNormal, DiagonalNormal, Uniform)
-"""Bases whose draws follow their parameters, so that gradients go through samples."""
 
 
 class FlowDistribution(distributions.Distribution):
@@ -87,7 +84,7 @@ class FlowDistribution(distributions.Distribution):
 
     @property
     def has_rsample(self) -> bool:
-        return isinstance(self.density.flow.base, REPARAMETRIZED)
+        return self._batched.is_reparameterized
 
     def sample(self, key: jax.Array, sample_shape: Shape = ()) -> jax.Array:
         return self.sample_with_intermediates(key, sample_shape)[0]

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from nvpjax.bijector import PyTree
+from nvpjax.ecosystem.leading_axes import expect_density
 from nvpjax.flow import Density
 
 
@@ -26,7 +27,7 @@ def log_density(density: Density, context: PyTree = None) -> Callable[[PyTree], 
     >>> round(float(log_density(density)(jnp.zeros(2))), 4)
     -1.8379
     """
-    _expect_density("log_density", density)
+    expect_density("log_density", density)
 
     def of_one(x):
         return density.log_prob(_with_batch(x), context)[0]
@@ -69,7 +70,7 @@ def among_latents(density: Density, log_density: Callable[[PyTree], jax.Array], 
     >>> walk.from_latents(jnp.zeros((4, 100, 2))).shape
     (4, 100, 2)
     """
-    _expect_density("among_latents", density)
+    expect_density("among_latents", density)
     bijector, params, state = density.flow.bijector, density.params["bijector"], density.state["bijector"]
     one = density.flow.latents_like(density.params, density.state, 1, context)
 
@@ -93,13 +94,6 @@ def among_latents(density: Density, log_density: Callable[[PyTree], jax.Array], 
         return back(z)
 
     return AmongLatents(of_latents, from_latents)
-
-
-def _expect_density(name, density):
-    if not isinstance(density, Density):
-        raise TypeError(
-            f"{name}: expected a Density, as fit and flow.at(params, state) give it, got {type(density).__name__}."
-        )
 
 
 def _with_batch(x):

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 
 from nvpjax.bijector import Bijector, PyTree
-from nvpjax.distributions import DiagonalNormal, StandardNormal, Uniform
 from nvpjax.ecosystem.foreign import Foreign
 from nvpjax.ecosystem.leading_axes import BatchedBijector, Shape, batched, batched_bijector
 from nvpjax.flow import Density
@@ -23,9 +22,6 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         "nvpjax.ecosystem.tfp: expected tensorflow_probability for JAX: pip install tfp-nightly."
     ) from error
-
-REPARAMETERIZED = (StandardNormal, DiagonalNormal, Uniform)
-"""Bases whose draws follow their parameters, so that gradients go through samples."""
 
 
 class FlowDistribution(tfp.distributions.Distribution):
@@ -54,7 +50,7 @@ class FlowDistribution(tfp.distributions.Distribution):
     def __init__(self, density: Density, context: PyTree = None, name: str = "FlowDistribution") -> None:
         parameters = {"density": density, "context": context, "name": name}
         self._batched = batched("FlowDistribution", density, context)
-        follows = isinstance(density.flow.base, REPARAMETERIZED)
+        follows = self._batched.is_reparameterized
         kinds = tfp.distributions
         super().__init__(
             dtype=density.event_dtype,
