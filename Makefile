@@ -59,7 +59,7 @@ kit: .venv-peers/installed
 	.venv-peers/bin/python -m pytest tests/test_coming_from.py
 
 # docs/performance.md: depth, compilation, vectors beside six other libraries, fits, posteriors and images beside others,
-# where their time goes, and what each config and model takes. Three quarters of an hour, on a machine that does nothing else.
+# where their time goes, and what each config and model takes. An hour and a quarter, on a machine that does nothing else.
 bench: .venv-peers/installed
 	.venv-peers/bin/python -m experiments.bench.depth
 	.venv-peers/bin/python -m experiments.bench.depth --strong

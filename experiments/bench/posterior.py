@@ -4,8 +4,10 @@ Usage: python -m experiments.bench.posterior [--seeds 3] [--simulations 10000] [
 
 Two tasks whose posterior is known (Lueckmann, Boelts, Greenberg, Gonçalves, Macke, *Benchmarking simulation-based
 inference*, 2021, appendix T). What is measured is the mean of log p(θ | x) − log q(θ | x) over fresh pairs, which is
-KL(p ‖ q) averaged over x. Every library's flow is fitted with its own defaults of training; a prior with borders is
-handled as each documents it. flowjax is of the extra "peers", sbi of "peers-torch"; what is not installed is left out.
+KL(p ‖ q) averaged over x. Every library's flow is fitted with its own defaults of training. Two moons' prior has a
+border: "mapped" flows have a fixed map from the plane onto the square at their end; "cut off" ones have none, and are
+divided by the share of their draws that are in the square, as sbi does. flowjax is of the extra "peers", sbi of
+"peers-torch"; what is not installed is left out.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import inspect
 import io
 import math
 import statistics
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +26,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tyro
 from rich.progress import track
@@ -32,6 +36,8 @@ from experiments import command_line
 
 FRESH = 5000
 """Pairs that the gap is a mean of."""
+DRAWS = 500
+"""For each x, to find the share inside of the square."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +102,23 @@ def gaussian_linear_log_posterior(theta: np.ndarray, x: np.ndarray) -> np.ndarra
     return norm.logpdf(theta, x / 2, math.sqrt(0.05)).sum(axis=1)
 
 
-def nvpjax_two_moons(seed, theta, x):
+def nvpjax_mapped(seed, theta, x):
     from nvpjax import MAF, Chain, FixedAffine, Flow, Logit, fit
 
     model = MAF(layers=5, hidden=(64, 64), transform="spline").build((2,))
     flow = Flow(Chain((FixedAffine(0.5, 0.5), Logit(), model.bijector)), model.base)
     density, _ = fit(jax.random.key(seed), flow, theta, x)
     return density.log_prob
+
+
+def nvpjax_cut_off(seed, theta, x):
+    from nvpjax import MAF, Chain, FixedAffine, Flow, fit
+
+    model = MAF(layers=5, hidden=(64, 64), transform="spline").build((2,))
+    flow = Flow(Chain((FixedAffine(3**0.5), model.bijector)), model.base)
+    density, _ = fit(jax.random.key(seed), flow, theta, x)
+    draw = jax.jit(lambda x: density.sample(jax.random.key(0), DRAWS * len(x), jnp.tile(x, (DRAWS, 1))))
+    return cut_off(density.log_prob, lambda x: draw(x).reshape(DRAWS, len(x), 2))
 
 
 def nvpjax_gaussian_linear(seed, theta, x):
@@ -112,7 +128,7 @@ def nvpjax_gaussian_linear(seed, theta, x):
     return density.log_prob
 
 
-def flowjax_two_moons(seed, theta, x):
+def flowjax_mapped(seed, theta, x):
     from flowjax.bijections import RationalQuadraticSpline, Tanh
     from flowjax.distributions import StandardNormal, Transformed
     from flowjax.flows import masked_autoregressive_flow
@@ -123,6 +139,19 @@ def flowjax_two_moons(seed, theta, x):
     flow = masked_autoregressive_flow(flow_key, base_dist=StandardNormal((2,)), cond_dim=2, transformer=spline)
     density, _ = fit_to_data(fit_key, Transformed(flow, Tanh((2,))), (theta, x))
     return density.log_prob
+
+
+def flowjax_cut_off(seed, theta, x):
+    from flowjax.bijections import RationalQuadraticSpline
+    from flowjax.distributions import StandardNormal
+    from flowjax.flows import masked_autoregressive_flow
+    from flowjax.train import fit_to_data
+
+    flow_key, fit_key = jax.random.split(jax.random.key(seed))
+    spline = RationalQuadraticSpline(knots=8, interval=4)
+    flow = masked_autoregressive_flow(flow_key, base_dist=StandardNormal((2,)), cond_dim=2, transformer=spline)
+    density, _ = fit_to_data(fit_key, flow, (theta, x))
+    return cut_off(density.log_prob, lambda x: density.sample(jax.random.key(0), (DRAWS,), condition=x))
 
 
 def flowjax_gaussian_linear(seed, theta, x):
@@ -136,7 +165,7 @@ def flowjax_gaussian_linear(seed, theta, x):
     return density.log_prob
 
 
-def sbi_two_moons(seed, theta, x):
+def sbi_mapped(seed, theta, x):
     import torch
     from sbi.inference import NPE
     from sbi.neural_nets import posterior_nn
@@ -148,6 +177,17 @@ def sbi_two_moons(seed, theta, x):
     inference = NPE(prior, density_estimator=network)
     estimator = inference.append_simulations(torch.from_numpy(theta), torch.from_numpy(x)).train()
     return of_torch(estimator)
+
+
+def sbi_cut_off(seed, theta, x):
+    import torch
+    from sbi.inference import NPE
+    from sbi.utils import BoxUniform
+
+    torch.manual_seed(seed)
+    inference = NPE(BoxUniform(-torch.ones(2), torch.ones(2)), density_estimator="nsf")
+    estimator = inference.append_simulations(torch.from_numpy(theta), torch.from_numpy(x)).train()
+    return cut_off(of_torch(estimator), lambda x: estimator.sample((DRAWS,), torch.from_numpy(x)).detach().numpy())
 
 
 def sbi_gaussian_linear(seed, theta, x):
@@ -171,6 +211,17 @@ def of_torch(estimator) -> Callable:
     return log_prob
 
 
+def cut_off(log_prob: Callable, sample: Callable) -> Callable:
+    """The density of what lies in the square: q over the share of its draws there; ``sample(x)`` gives them first."""
+
+    def log_prob_inside(theta, x):
+        parts = np.array_split(x, max(1, len(x) // 50))
+        shares = [np.mean(np.all(np.abs(np.asarray(sample(part))) < 1, axis=-1), axis=0) for part in parts]
+        return np.asarray(log_prob(theta, x)) - np.log(np.concatenate(shares))
+
+    return log_prob_inside
+
+
 class Task(NamedTuple):
     simulate: Callable
     log_posterior: Callable
@@ -183,7 +234,14 @@ TASKS = {
         two_moons,
         two_moons_log_posterior,
         lambda theta: np.full(len(theta), -math.log(4)),
-        {"nvpjax": nvpjax_two_moons, "flowjax": flowjax_two_moons, "sbi": sbi_two_moons},
+        {
+            "nvpjax, mapped": nvpjax_mapped,
+            "nvpjax, cut off": nvpjax_cut_off,
+            "flowjax, mapped": flowjax_mapped,
+            "flowjax, cut off": flowjax_cut_off,
+            "sbi, mapped": sbi_mapped,
+            "sbi, cut off": sbi_cut_off,
+        },
     ),
     "gaussian_linear": Task(
         gaussian_linear,
@@ -206,7 +264,8 @@ def gap(task: Task, caller: Callable, seed: int, simulations: int) -> tuple[floa
     simulated, (theta, x) = task.simulate(random, simulations), task.simulate(random, FRESH)
     theta, x = theta.astype(np.float32), x.astype(np.float32)
     begin = time.perf_counter()
-    with contextlib.redirect_stdout(io.StringIO()):  # sbi writes a line an epoch
+    # sbi writes a line an epoch, and a folder of events where it is run.
+    with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as place, contextlib.chdir(place):
         log_prob = caller(seed, *(each.astype(np.float32) for each in simulated))
     seconds = time.perf_counter() - begin
     return float(np.mean(task.log_posterior(theta, x) - np.asarray(log_prob(theta, x)))), seconds
@@ -221,20 +280,20 @@ def main(arguments: Sequence[str]) -> None:
     typed = []
     for name in options.tasks:
         task = TASKS[name]
-        for library in options.libraries:
-            if importlib.util.find_spec(library) is None:
+        for contender, caller in task.callers.items():
+            library = contender.split(",")[0]
+            if library not in options.libraries or importlib.util.find_spec(library) is None:
                 continue
-            caller = task.callers[library]
             found = [
                 gap(task, caller, seed, options.simulations)
-                for seed in track(range(options.seeds), f"{name}, {library}", transient=True)
+                for seed in track(range(options.seeds), f"{name}, {contender}", transient=True)
             ]
             gaps, seconds = zip(*found)
             spread = statistics.stdev(gaps) if len(gaps) > 1 else math.nan
             lines = lines_of(caller)
-            typed.append(f"{name}, {library}:\n{textwrap.indent(lines, '    ')}")
+            typed.append(f"{name}, {contender}:\n{textwrap.indent(lines, '    ')}")
             print(
-                f"| {name} | {library} | {statistics.mean(gaps):.3f} | {spread:.3f} | "
+                f"| {name} | {contender} | {statistics.mean(gaps):.3f} | {spread:.3f} | "
                 f"{statistics.median(seconds):.1f} | {len(lines.splitlines())} |",
                 flush=True,
             )
