@@ -6,9 +6,9 @@ Of each family the runs of the first learning rate come before those of the seco
 that were interrupted go on. Those that are through, or diverged, are in FILE and are not repeated, also where RUNS_DIR
 is lost. Test images are not looked at: numbers are of the validation images, the last 5 % of the training images.
 
-What MINUTES are, in steps of a family, follows from the milliseconds that one took on two cores with AMX without other
-load (JAX 0.12, networks in bfloat16): another machine, two runs side by side, one a core, or other work beside them,
-take longer and come out the same.
+What MINUTES are, in steps of a family, follows from the milliseconds that one took on one core without other load (JAX
+0.12, networks in bfloat16): another machine, runs side by side, or other work beside them, take another time and come
+out the same.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Arguments:
     data_dir: Path | None = None
     """Where CIFAR-10 is prepared; as in training by default."""
     minutes: float = 20.0
-    """Of training, each run, on two cores without other load."""
+    """Of training, each run, on one core without other load."""
     only: tuple[str, ...] = ()
     """Families to train; all by default. The table has all that were trained."""
     out: Path = RESULTS / "search" / "cifar10.json"
@@ -172,7 +172,7 @@ def draw(results: list[dict], path: Path) -> None:
         by_time.plot(minutes, scores, **style)
         by_work.semilogx([step * result["operations_a_step"] for step in steps], scores, **style)
     lowest = min(min(point[2] for point in result["curve"]) for result in results)
-    by_time.set(xlabel="minutes on two cores", ylabel="bits/dim, validation", ylim=(lowest - 0.1, lowest + 2))
+    by_time.set(xlabel="minutes on one core", ylabel="bits/dim, validation", ylim=(lowest - 0.1, lowest + 2))
     by_work.set(xlabel="operations (the compiler's count)")
     by_time.legend(frameon=False)
     save_picture(path, page.savefig)

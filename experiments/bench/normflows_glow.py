@@ -6,7 +6,7 @@ The rival of ``experiments.search``: the size of its family "glow", the same tra
 same flips, the same batch, as many steps as the minutes hold (some are timed first). The model, the optimiser (Adamax
 with a weight decay of 1e-5) and the formula of bits/dim are those of normflows' own example of CIFAR-10, without its
 classes; gradients are clipped and the rate is raised and lowered as in ours, which is not in that example. Needs ``pip
-install torch normflows``, and all cores to itself.
+install torch normflows``; the minutes of ``experiments.search`` are those of one core (``taskset -c 0``).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 import tyro
 
 from experiments import command_line
-from experiments.config import Training
+from experiments.config import Training, with_data_dir
 from experiments.configs.families import FAMILIES
 from experiments.data.batches import training_batches
 from experiments.errors import UserError
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str]) -> None:
 
     torch.manual_seed(0)
     family = FAMILIES["glow"]
-    config = config_of(family, options.learning_rate, options.minutes, options.data_dir)
+    config = with_data_dir(config_of(family, options.learning_rate, options.minutes), options.data_dir)
     batches = training_batches(config.data.examples("train", for_training=True), config)
     held_out = config.data.examples(options.split)
     model = normflows_glow(config.data.event_shape, family.model)
