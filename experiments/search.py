@@ -6,9 +6,8 @@ Of each family the runs of the first learning rate come before those of the seco
 that were interrupted go on. Those that are through, or diverged, are in FILE and are not repeated, also where RUNS_DIR
 is lost. Test images are not looked at: numbers are of the validation images, the last 5 % of the training images.
 
-What MINUTES are, in steps of a family, follows from the milliseconds that one took on one core without other load (JAX
-0.12, networks in bfloat16): another machine, runs side by side, or other work beside them, take another time and come
-out the same.
+What MINUTES are, in steps of a family, follows from the milliseconds that one took on one core of two that both train (JAX
+0.12, networks in bfloat16): another machine, or other work beside, takes another time and comes out the same.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ class Arguments:
     data_dir: Path | None = None
     """Where CIFAR-10 is prepared; as in training by default."""
     minutes: float = 20.0
-    """Of training, each run, on one core without other load."""
+    """Of training, each run, on one core."""
     only: tuple[str, ...] = ()
     """Families to train; all by default. The table has all that were trained."""
     out: Path = RESULTS / "search" / "cifar10.json"
