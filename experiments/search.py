@@ -6,8 +6,8 @@ Of each family the runs of the first learning rate come before those of the seco
 that were interrupted go on. Those that are through, or diverged, are in FILE and are not repeated, also where RUNS_DIR
 is lost. Test images are not looked at: numbers are of the validation images, the last 5 % of the training images.
 
-What MINUTES are, in steps of a family, follows from the milliseconds that one took on one core of two that both train (JAX
-0.12, networks in bfloat16): another machine, or other work beside, takes another time and comes out the same.
+What MINUTES are, in steps of a family, follows from the milliseconds that one took on one core of two that both train
+(JAX 0.12, networks in bfloat16): another machine, or other work beside, takes another time and comes out the same.
 """
 
 from __future__ import annotations

@@ -86,17 +86,23 @@ def test_spline_increases_and_joins_the_identity_smoothly():
 # ---------------------------------------------------------------------------------------------------------------------
 
 MIXTURE = LogisticMixture(components=3)
+CENTRES = np.array([-2 / 3, 0, 2 / 3])
 X = np.float32([-1e4, -90, -20, -3, -1, -0.1, 0, 0.4, 1, 2.5, 6, 30, 150, 1e4])
 
 
 def mixtures(spread=1.5):
-    """One θ for every x: weights, means, log-scales, the bound's r, b."""
+    """One θ for every x: weights, offsets from the centres, widths before their bound, the bound's r, b."""
     return np.random.default_rng(3).uniform(-spread, spread, size=(len(X), MIXTURE.parameters_per_element))
+
+
+def means_and_log_scales(theta):
+    """By component, from the offsets and the widths."""
+    return CENTRES + theta[..., 3:6], 7 * (2 / np.pi) * np.arctan(theta[..., 6:9] / 7)
 
 
 def exact_mixture(theta, x):
     """(y, log|∂y/∂x|): density and distribution function from their definitions, in decimals."""
-    (w, m, s), (r, b) = np.split(np.asarray(theta[:-2]), 3), theta[-2:]
+    w, (r, b), (m, s) = theta[:3], theta[-2:], means_and_log_scales(np.asarray(theta))
     with localcontext() as context:
         context.prec, context.Emax, context.Emin = 60, 10**9, -(10**9)
         total = sum(D(v).exp() for v in w)
@@ -124,12 +130,31 @@ def test_inverse_of_the_mixture_keeps_its_tolerance():
     x, log_derivative = jax.jit(MIXTURE.inverse)(MIXTURE.init(None), theta, exact[:, :1].astype(np.float32))
     # The bracket is that of the components; y and the function itself are rounded, which the slope turns into x.
     logit = (exact[:, 0] - theta[:, -1]) * np.exp(-np.tanh(theta[:, -2].astype(float)))
-    each = theta[:, 3:6] + np.exp(theta[:, 6:9]) * logit[:, None]
+    means, log_scales = means_and_log_scales(theta)
+    each = means + np.exp(log_scales) * logit[:, None]
     epsilon = np.finfo(np.float32).eps
     rounding = 4 * epsilon * (1 + abs(exact[:, 0])) * np.exp(-exact[:, 1])
     allowed = np.ptp(each, axis=1) * epsilon / 4 + epsilon * abs(X) + rounding
     assert np.all(abs(x[:, 0] - X) <= allowed), (x[:, 0] - X) / allowed
     np.testing.assert_allclose(log_derivative[:, 0], -exact[:, 1], rtol=1e-4, atol=1e-4)
+
+
+def test_components_that_a_network_starts_at_zero_learn_apart():
+    # Equal components would have equal gradients in every step, and the mixture would be one logistic for ever.
+    params, x = MIXTURE.init(None), np.linspace(-3, 3, 7, dtype="float32")[:, None]
+
+    def nats(theta):
+        y, log_derivative = MIXTURE.forward(params, jnp.broadcast_to(theta, (7, theta.size)), x)
+        return jnp.mean(y**2 / 2 - log_derivative)
+
+    weights, offsets, _ = np.split(jax.grad(nats)(jnp.zeros(MIXTURE.parameters_per_element))[:-2], 3)
+    assert np.ptp(weights) > 1e-3 and np.ptp(offsets) > 1e-3
+
+
+def test_a_network_far_off_makes_no_width_of_zero():
+    theta = np.float32([[3648, -3648, 0, 3648, -3648, 0, -2432, 2432, -1e9, 0, 0]])
+    y, log_derivative = MIXTURE.forward(MIXTURE.init(None), theta, np.float32([[1.7]]))
+    assert np.isfinite(y).all() and np.isfinite(log_derivative).all()
 
 
 # ---------------------------------------------------------------------------------------------------------------------

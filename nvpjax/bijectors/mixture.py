@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from nvpjax.bijector import PyTree, log_det_dtype
-from nvpjax.bijectors.bounds import Bound, TanhBound
+from nvpjax.bijectors.bounds import Bound, SoftClipBound, TanhBound
 from nvpjax.bijectors.root import solve_increasing
 from nvpjax.bijectors.transforms import by_parameter
 from nvpjax.values import expect_at_least
@@ -22,25 +22,32 @@ class LogisticMixture:
         y = (logit F(x))·exp(a) + b
         log|∂y/∂x| = log F'(x) − log F(x) − log(1 − F(x)) + a
 
-    From the network, for each element: ``components`` weights (by softmax), means μ, log-scales s, and b, r with
-    a = bound(r). Everything is a log-sum-exp, so it is finite far out, where F rounds to 0 or 1.
+    From the network, for each element: ``components`` weights (by softmax), mₖ, wₖ, and b, r, with μₖ = cₖ + mₖ,
+    sₖ = width_bound(wₖ) and a = bound(r). The centres cₖ are learned, one for each component whatever the element, and
+    start evenly between −1 and 1: where a network starts at zero, as coupling networks do, components that were equal
+    would have equal gradients, and for ever be one. Everything is a log-sum-exp, so it is finite far out, where F
+    rounds to 0 or 1.
 
     Inverse: ``root.solve_increasing``, a bracketed search with the tolerance stated there. logit F(x) lies between the
     components' own (x − μₖ)·exp(−sₖ), so the root lies between the smallest and the largest μₖ + exp(sₖ)·logit F.
 
     Computed in at least float32, whatever the dtype of x.
 
-    Reference: Ho, Chen, Srinivas, Duan, Abbeel, *Flow++*, 2019, sec. 3.2, eq. 12-14.
+    Reference: Ho, Chen, Srinivas, Duan, Abbeel, *Flow++*, 2019, sec. 3.2, eq. 12-14; the centres and the bound of the
+    widths are ours.
 
     >>> import jax, jax.numpy as jnp
-    >>> mixture = LogisticMixture(components=2)
-    >>> y, log_derivative = mixture.forward(mixture.init(jax.random.key(0)), jnp.zeros((1, 8)), jnp.array([[1e4]]))
-    >>> bool(jnp.allclose(y, 1e4)), bool(jnp.allclose(log_derivative, 0, atol=1e-6))
-    (True, True)
+    >>> mixture = LogisticMixture(components=2)  # its slope is 1 far out, and less between the two centres
+    >>> params, theta = mixture.init(jax.random.key(0)), jnp.zeros((2, 8))
+    >>> y, log_derivative = mixture.forward(params, theta, jnp.array([[0.0], [1e4]]))
+    >>> bool(jnp.allclose(y[0], 0, atol=1e-6)), [f"{slope:.3f}" for slope in jnp.exp(log_derivative[:, 0])]
+    (True, ['0.940', '1.000'])
     """
 
     components: int = 8
     bound: Bound = TanhBound()
+    width_bound: Bound = SoftClipBound(7.0)
+    """Of the components' log-scales: between e⁻⁷ and e⁷. Without one a network far off makes a width of zero."""
 
     def __post_init__(self):
         expect_at_least(self, 1, "components")
@@ -50,7 +57,8 @@ class LogisticMixture:
         return 3 * self.components + 2
 
     def init(self, key: jax.Array) -> PyTree:
-        return self.bound.init(key)
+        centres = (2 * jnp.arange(self.components, dtype=jnp.float32) + 1) / self.components - 1
+        return {"centres": centres, "bound": self.bound.init(key), "width_bound": self.width_bound.init(key)}
 
     def forward(self, params: PyTree, theta: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         log_weights, means, log_scales, a, b = self._parts(params, theta)
@@ -71,12 +79,13 @@ class LogisticMixture:
 
     def _parts(self, params, theta):
         numbers = by_parameter(theta.astype(log_det_dtype(theta)), self.parameters_per_element)
-        weights, means, log_scales = jnp.split(numbers[:-2], 3)
+        weights, offsets, widths = jnp.split(numbers[:-2], 3)
+        centres = params["centres"].astype(numbers.dtype).reshape(-1, *[1] * (numbers.ndim - 1))
         return (
             jax.nn.log_softmax(weights, axis=0),
-            means,
-            log_scales,
-            self.bound.apply(params, numbers[-2]),
+            centres + offsets,
+            self.width_bound.apply(params["width_bound"], widths),
+            self.bound.apply(params["bound"], numbers[-2]),
             numbers[-1],
         )
 
