@@ -30,10 +30,12 @@ from nvpjax.models import (
     FlowPlusPlusDequantizer,
     Glow,
     GlowDequantizer,
+    Jet,
     Model,
     RealNVP,
     RealNVPVectors,
     SplineCoupling,
+    TarFlow,
 )
 from nvpjax.multiscale import MultiScale
 from nvpjax.objectives import Likelihood, Objective, PixelLikelihood, ReverseKL, bits_per_dim
@@ -67,6 +69,7 @@ __all__ = [
     "GlowDequantizer",
     "History",
     "Inverse",
+    "Jet",
     "LearnedDequantization",
     "Likelihood",
     "Model",
@@ -86,6 +89,7 @@ __all__ = [
     "SplineCoupling",
     "StandardNormal",
     "StatelessBijector",
+    "TarFlow",
     "Uniform",
     "UniformDequantization",
     "bits_per_dim",

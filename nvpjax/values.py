@@ -24,6 +24,13 @@ def expect_at_least(owner: Any, least: int, *names: str) -> None:
                 )
 
 
+def expect_choice(owner: Any, name: str, choices: tuple[str, ...]) -> None:
+    """Raise ValueError where a field is none of these."""
+    choice = getattr(owner, name)
+    if choice not in choices:
+        raise ValueError(f"{type(owner).__name__}: expected {name} to be one of {choices}, got {choice!r}.")
+
+
 def whole_numbers(owner: Any, name: str) -> tuple[int, ...]:
     """A field of places as a tuple of Python's integers. Raise TypeError where one is something else."""
     values = tuple(getattr(owner, name))

@@ -241,6 +241,16 @@ LIBRARY = {
     "MAF of images": (lambda: nvpjax.MAF().build((4, 4, 1)), ["(entries,)", "(4, 4, 1)", "Reshape"]),
     "MAF of an unknown transform": (lambda: nvpjax.MAF(transform="cubic"), ["'affine' or 'spline'", "'cubic'"]),
     "Flow++ of two kinds": (lambda: nvpjax.FlowPlusPlus(couplings=(4, 2)), ["three", "(4, 2)"]),
+    "TarFlow of no layers": (lambda: nvpjax.TarFlow(layers=0), ["layers=0"]),
+    "TarFlow of other heads": (lambda: nvpjax.TarFlow(width=96), ["width=96", "head_width=64"]),
+    "TarFlow of cut patches": (lambda: nvpjax.TarFlow(patch=4).build((6, 4, 1)), ["divisible by 4", "(6, 4, 1)"]),
+    "Jet of odd rows": (lambda: nvpjax.Jet(patch=4).build((28, 28, 1)), ["divisible by 8", "other patches"]),
+    "Jet of odd patches": (lambda: nvpjax.Jet(patch=1).build((4, 4, 3)), ["even number of entries, got 3"]),
+    "a token mask of diagonals": (lambda: nvpjax.TokenMask("diagonals", 4), ["pattern to be one of", "'diagonals'"]),
+    "a token mask of odd columns": (
+        lambda: nvpjax.TokenMask("columns", 3).split(jnp.zeros((2, 6, 4))),
+        ["columns pass half", "(2, 6, 4)"],
+    ),
     # calls
     "one event in place of a batch": (lambda: forward_of(affine(), VECTORS[0]), ["(batch, ..., entries)", "x[None]"]),
     "an empty batch": (lambda: forward_of(affine(), VECTORS[:0]), ["nothing empty", "(0, 4)"]),

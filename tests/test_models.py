@@ -24,6 +24,7 @@ from nvpjax import (
     Checkerboard,
     Coupling,
     DiagonalNormal,
+    DoubleSigmoidBound,
     FixedAffine,
     Flow,
     FlowPlusPlus,
@@ -31,12 +32,16 @@ from nvpjax import (
     Glow,
     GlowDequantizer,
     Inverse,
+    Jet,
     LogisticMixture,
     Logit,
     LULinear,
     MultiScale,
     NoBound,
+    OnAxes,
     OrderedSqueeze,
+    Patches,
+    RandomPermutation,
     RationalQuadraticSpline,
     RealNVP,
     RealNVPVectors,
@@ -49,9 +54,21 @@ from nvpjax import (
     Squeeze,
     StandardNormal,
     TanhBound,
+    TarFlow,
+    TokenMask,
 )
 from nvpjax.bijectors.masks import NoMask
-from nvpjax.nets import MADE, MLP, ConvolutionNet, GatedNet, LabelEmbedding, ResidualNet, Rounded
+from nvpjax.nets import (
+    MADE,
+    MLP,
+    CausalTransformer,
+    ConvolutionNet,
+    GatedNet,
+    LabelEmbedding,
+    ResidualNet,
+    Rounded,
+    Transformer,
+)
 from nvpjax.testing import moved_from_start
 
 even, first = Checkerboard("even"), ChannelMask("first")
@@ -192,6 +209,41 @@ DEQUANTIZER = Flow(
     StandardNormal(),
 )
 
+
+def tarflow_layers(times):
+    layer = Autoregressive(Affine(NoBound()), CausalTransformer(8, 2, 4))
+    return Repeat(Chain((layer, OnAxes(Reverse(), (0,)))), times)
+
+
+TARFLOW = Flow(Chain((FixedAffine(2.0, -1.0), Patches(2, (4, 4, 1)), tarflow_layers(3))), StandardNormal())
+TARFLOW_OF_VECTORS = Flow(Chain((Reshape((5,), (5, 1)), tarflow_layers(3))), StandardNormal())
+
+
+def jet_coupling(mask):
+    return Coupling(mask, Affine(DoubleSigmoidBound()), Transformer(8, 2, 4))
+
+
+def jet_couplings_of_channels(times):
+    return Repeat(Chain((RandomPermutation(), jet_coupling(ChannelMask("first")))), times)
+
+
+JET = Flow(
+    Chain(
+        (
+            FixedAffine(2.0, -1.0),
+            Patches(2, (4, 8, 1)),
+            jet_couplings_of_channels(4),
+            jet_coupling(TokenMask("checkerboard", 4, "even")),
+            jet_couplings_of_channels(4),
+            jet_coupling(TokenMask("checkerboard", 4, "odd")),
+            jet_couplings_of_channels(4),
+            jet_coupling(TokenMask("columns", 4, "even")),
+            jet_couplings_of_channels(2),
+        )
+    ),
+    StandardNormal(),
+)
+
 LAYERS = {
     "RealNVP": (RealNVP(3, 4, 2, alpha=0.1, learned_prior=True, lag=0.5), (8, 8, 1), REAL_NVP),
     "RealNVPVectors": (RealNVPVectors(4, (8, 9)), (4,), REAL_NVP_VECTORS),
@@ -210,6 +262,9 @@ LAYERS = {
         Flow(Repeat(Chain((LULinear(), OF_CONTEXT)), 3), StandardNormal()),
     ),
     "FlowPlusPlus": (FlowPlusPlus((4, 2, 3), 4, 2, 5, 2, alpha=0.1), (4, 4, 1), FLOW_PLUS_PLUS),
+    "TarFlow": (TarFlow(2, 8, 3, 2, 4), (4, 4, 1), TARFLOW),
+    "TarFlow of vectors": (TarFlow(2, 8, 3, 2, 4), (5,), TARFLOW_OF_VECTORS),
+    "Jet": (Jet(2, 8, 17, 2, 4), (4, 8, 1), JET),
     "FlowPlusPlusDequantizer": (FlowPlusPlusDequantizer(3, 4, 2, 5), (4, 4, 1), DEQUANTIZER),
 }
 
@@ -225,7 +280,7 @@ def test_models_are_values_that_json_keeps(name):
     model, event_shape, written = LAYERS[name]
     kept = type(model)(**json.loads(json.dumps(dataclasses.asdict(model))))
     assert kept == model and hash(kept) == hash(model) and kept.build(list(event_shape)) == written
-    size = "features" if hasattr(model, "features") else "layers"
+    size = next(name for name in ("features", "layers", "couplings") if hasattr(model, name))
     assert dataclasses.replace(model, **{size: 6}) != model
 
 
@@ -250,7 +305,7 @@ def test_how_a_model_is_computed_is_told_to_all_its_parts(name):
     assert of_couplings and all(isinstance(part, Rounded) and part.dtype == jnp.bfloat16 for part in of_couplings)
 
 
-VECTOR_MODELS = [RealNVPVectors(), NICE(), MAF(), MAF(transform="spline"), IAF(), SplineCoupling()]
+VECTOR_MODELS = [RealNVPVectors(), NICE(), MAF(), MAF(transform="spline"), IAF(), SplineCoupling(), TarFlow()]
 
 
 @pytest.mark.parametrize(

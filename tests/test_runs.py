@@ -32,9 +32,11 @@ from nvpjax.models import (
     NICE,
     FlowPlusPlus,
     Glow,
+    Jet,
     RealNVP,
     RealNVPVectors,
     SplineCoupling,
+    TarFlow,
 )
 from tests.runs import changed, config_of, final_state, picture
 
@@ -52,8 +54,10 @@ SMALL = {
     "maf": MAF(layers=2, hidden=(8,)),
     "iaf": IAF(layers=2, hidden=(8,)),
     "spline_coupling": SplineCoupling(layers=2, hidden=(4,), bins=2),
+    "tarflow": TarFlow(patch=2, width=4, layers=2, depth=1, head_width=2),
+    "jet": Jet(patch=2, width=4, couplings=5, depth=1, head_width=2),
 }
-OF_IMAGES = ("real_nvp", "glow", "flow_plus_plus")
+OF_IMAGES = ("real_nvp", "glow", "flow_plus_plus", "tarflow", "jet")
 TRAINING = {"steps": STEPS, "eval_every": 3, "batch_size": 64, "measure_batches": 1, "average_decay": 0.9}
 
 

@@ -8,7 +8,19 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from nvpjax import Affine, Autoregressive, NoBound, Patches, Rounds, Squeeze, StepByStep, WholePasses
+from nvpjax import (
+    Affine,
+    Autoregressive,
+    Jet,
+    NoBound,
+    Patches,
+    Rounds,
+    Squeeze,
+    StepByStep,
+    TarFlow,
+    TokenMask,
+    WholePasses,
+)
 from nvpjax.nets import MADE, CausalTransformer, Rounded, Transformer
 from nvpjax.testing import moved_from_start
 
@@ -251,3 +263,52 @@ def test_patches_that_do_not_fit_are_refused(arguments):
         Patches(*arguments)
     with pytest.raises(ValueError, match=r"expected events of shape \(4, 6, 3\), got \(4, 4, 3\)"):
         Patches(2, (4, 6, 3)).init(jax.random.key(0), jnp.zeros((1, 4, 4, 3)))
+
+
+def parameters(model, event_shape, context=None):
+    flow, x = model.build(event_shape), jax.ShapeDtypeStruct((1, *event_shape), jnp.float32)
+    params, _ = jax.eval_shape(flow.init, jax.random.key(0), x, context)
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+
+@pytest.mark.parametrize(
+    "patch, width, layers, depth, shape, classes, published",
+    [
+        (4, 128, 4, 4, (28, 28, 1), 10, 3_227_776),
+        (2, 256, 8, 4, (32, 32, 3), 0, 25.9e6),
+        (2, 768, 8, 8, (64, 64, 3), 0, 460.1e6),
+    ],
+)
+def test_parameters_of_tarflow_are_those_published(patch, width, layers, depth, shape, classes, published):
+    positions, entries = math.prod(shape[:2]) // patch**2, patch**2 * shape[2]
+    of_ends = entries * width + width + positions * width + classes * width + 2 * entries * width + 2 * entries
+    by_formula = layers * (of_ends + depth * (12 * width**2 + 13 * width))
+    labels = jax.ShapeDtypeStruct((1,), jnp.int32) if classes else None
+    counted = parameters(TarFlow(patch, width, layers, depth, classes=classes), shape, labels)
+    assert counted == by_formula and counted == pytest.approx(published, rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    "width, couplings, depth, shape, published",
+    [(192, 32, 1, (32, 32, 3), 15.1e6), (256, 32, 2, (32, 32, 3), 51.7e6), (512, 32, 2, (64, 64, 3), 207.2e6)],
+)
+def test_parameters_of_jet_are_those_published(width, couplings, depth, shape, published):
+    positions, entries = math.prod(shape[:2]) // 16, 16 * shape[2]
+    of_ends = (entries // 2) * width + width + positions * width + 2 * width + width * entries + entries
+    by_formula = couplings * (of_ends + depth * (12 * width**2 + 13 * width))
+    counted = parameters(Jet(4, width, couplings, depth), shape)
+    assert counted == by_formula and counted == pytest.approx(published, rel=3e-3)
+
+
+@pytest.mark.parametrize(
+    "pattern, index", [("checkerboard", lambda i, j: i + j), ("columns", lambda i, j: j), ("rows", lambda i, j: i)]
+)
+@pytest.mark.parametrize("passes", ["even", "odd"])
+def test_patterns_of_a_token_mask(pattern, index, passes):
+    x = np.arange(2 * 8 * 4, dtype=np.float32).reshape(2, 2, 4, 4)  # batch, rows, columns, channels
+    passed, changed = TokenMask(pattern, 4, passes).split(jnp.asarray(x.reshape(2, 8, 4)))
+    even = [x[:, i, j] for i, j in np.ndindex(2, 4) if index(i, j) % 2 == 0]
+    odd = [x[:, i, j] for i, j in np.ndindex(2, 4) if index(i, j) % 2 == 1]
+    halves = [np.stack(half, axis=1).reshape(2, 8, 2) for half in (even, odd)]
+    np.testing.assert_array_equal(passed, halves[passes == "odd"])
+    np.testing.assert_array_equal(changed, halves[passes == "even"])

@@ -26,6 +26,7 @@ from nvpjax import (
     Checkerboard,
     Checkpointed,
     Coupling,
+    DoubleSigmoidBound,
     ElementwiseTransform,
     Exp,
     FixedAffine,
@@ -72,6 +73,7 @@ from nvpjax import (
     Sylvester,
     Tanh,
     TanhBound,
+    TokenMask,
     Triangular,
     WholePasses,
 )
@@ -169,6 +171,14 @@ ZOO: dict[str, Entry] = {
     "autoregressive mixture": Entry(Autoregressive(mixture, made), (2,), domain=NEAR),
     "tarflow layer": Entry(Autoregressive(Affine(NoBound()), causal), (3, 2), domain=NEAR, dtypes=WIDE),
     "tarflow layer, context": Entry(Autoregressive(Affine(), causal), (3, 1), context=2, dtypes=WIDE),
+    "jet coupling by positions": Entry(
+        Coupling(TokenMask("checkerboard", 2), Affine(DoubleSigmoidBound()), seeing_all), (4, 2), dtypes=WIDE
+    ),
+    "jet couplings by rows in turn": Entry(
+        Repeat(Coupling(TokenMask("rows", 1), Affine(DoubleSigmoidBound()), seeing_all), 2, alternate=True),
+        (4, 2),
+        dtypes=WIDE,
+    ),
     "tarflow layer by whole passes": Entry(Autoregressive(Affine(), causal, WholePasses()), (3, 2), dtypes=WIDE),
     "coupling of a sequence's channels": Entry(Coupling(first, Affine(), seeing_all), (3, 4), dtypes=WIDE),
     # Normalising

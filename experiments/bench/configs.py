@@ -22,7 +22,7 @@ from experiments.bench.timing import medians_in_turns
 from experiments.config import Config
 from experiments.configs import all_configs
 from experiments.errors import UserError
-from nvpjax.models import IAF, MAF, NICE, FlowPlusPlus, Glow, Model, SplineCoupling
+from nvpjax.models import IAF, MAF, NICE, FlowPlusPlus, Glow, Jet, Model, SplineCoupling, TarFlow
 
 TRAINED: dict[str, int | None] = {
     "digits": None,
@@ -38,6 +38,8 @@ OTHER_MODELS: tuple[tuple[str, str, Model], ...] = (
     ("digits", "nice", NICE(layers=4, hidden=(256, 256))),
     ("digits", "glow", Glow(levels=2, depth=4, features=32)),
     ("digits", "flow_plus_plus", FlowPlusPlus(couplings=(2, 1, 1), features=16, blocks=1, components=8)),
+    ("digits", "tarflow", TarFlow(patch=2, width=64, layers=4, depth=2, head_width=32)),
+    ("digits", "jet", Jet(patch=2, width=64, couplings=10, depth=1, head_width=32)),
     ("breast_cancer", "maf", MAF(layers=5, hidden=(64, 64))),
     ("breast_cancer", "iaf", IAF(layers=5, hidden=(64, 64))),
     ("breast_cancer", "spline_coupling", SplineCoupling(layers=8, hidden=(64, 64))),

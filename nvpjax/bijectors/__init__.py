@@ -2,7 +2,7 @@
 
 from nvpjax.bijectors.actnorm import ActNorm
 from nvpjax.bijectors.autoregressive import Autoregressive
-from nvpjax.bijectors.bounds import NoBound, SigmoidBound, SoftClipBound, TanhBound
+from nvpjax.bijectors.bounds import DoubleSigmoidBound, NoBound, SigmoidBound, SoftClipBound, TanhBound
 from nvpjax.bijectors.coupling import Coupling
 from nvpjax.bijectors.elementwise import (
     Arcsinh,
@@ -31,6 +31,7 @@ from nvpjax.bijectors.permutation import Permutation, RandomPermutation, Reverse
 from nvpjax.bijectors.residual import Planar, Radial, Sylvester
 from nvpjax.bijectors.spline import RationalQuadraticSpline
 from nvpjax.bijectors.squeeze import OrderedSqueeze, Squeeze
+from nvpjax.bijectors.token_mask import TokenMask
 from nvpjax.bijectors.transforms import Additive, Affine, ElementwiseTransform, PaperAffine
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "ChannelMask",
     "Checkerboard",
     "Coupling",
+    "DoubleSigmoidBound",
     "ElementwiseTransform",
     "Exp",
     "FixedAffine",
@@ -82,6 +84,7 @@ __all__ = [
     "Sylvester",
     "Tanh",
     "TanhBound",
+    "TokenMask",
     "Triangular",
     "WholePasses",
 ]

@@ -73,6 +73,20 @@ class SigmoidBound:
 
 
 @dataclass(frozen=True)
+class DoubleSigmoidBound:
+    """exp(s) = 2·sigmoid(r), between 0 and 2, and 1 where the network says 0.
+
+    Reference: Kolesnikov, Pinto, Tschannen, *Jet*, 2024, sec. 3.
+    """
+
+    def init(self, key: jax.Array) -> PyTree:
+        return ()
+
+    def apply(self, params: PyTree, r: jax.Array) -> jax.Array:
+        return jax.nn.log_sigmoid(r) + math.log(2)
+
+
+@dataclass(frozen=True)
 class SoftClipBound:
     """s = limit · (2/π) · atan(r / limit), between −limit and limit, nearly proportional to r around zero.
 

@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nvpjax.values import expect_choice
+
 
 class Mask(Protocol):
     """What a coupling asks of a mask; see the head of this file."""
@@ -55,7 +57,7 @@ class ChannelMask:
     passes: Literal["first", "second"] = "first"
 
     def __post_init__(self):
-        _check_choice(self, self.passes, ("first", "second"))
+        expect_choice(self, "passes", ("first", "second"))
 
     def complement(self) -> ChannelMask:
         return ChannelMask("second" if self.passes == "first" else "first")
@@ -100,7 +102,7 @@ class Checkerboard:
     passes: Literal["even", "odd"] = "even"
 
     def __post_init__(self):
-        _check_choice(self, self.passes, ("even", "odd"))
+        expect_choice(self, "passes", ("even", "odd"))
 
     def complement(self) -> Checkerboard:
         return Checkerboard("odd" if self.passes == "even" else "even")
@@ -146,7 +148,7 @@ class AlternatingMask:
     passes: Literal["even", "odd"] = "even"
 
     def __post_init__(self):
-        _check_choice(self, self.passes, ("even", "odd"))
+        expect_choice(self, "passes", ("even", "odd"))
 
     def complement(self) -> AlternatingMask:
         return AlternatingMask("odd" if self.passes == "even" else "even")
@@ -272,8 +274,3 @@ def _split_entries(x, passes: np.ndarray):
 def _merge_entries(passed, changed, passes: np.ndarray):
     places = np.argsort(np.concatenate([np.flatnonzero(passes), np.flatnonzero(~passes)]))
     return jnp.concatenate([passed, changed], axis=-1)[..., places]
-
-
-def _check_choice(mask, choice, choices):
-    if choice not in choices:
-        raise ValueError(f"{type(mask).__name__}: expected passes to be one of {choices}, got {choice!r}.")

@@ -3,11 +3,13 @@
 from nvpjax.models.autoregressive import IAF, MAF
 from nvpjax.models.flow_plus_plus import FlowPlusPlus, FlowPlusPlusDequantizer
 from nvpjax.models.glow import Glow, GlowDequantizer
+from nvpjax.models.jet import Jet
 from nvpjax.models.model import Model
 from nvpjax.models.nice import NICE
 from nvpjax.models.real_nvp import RealNVP
 from nvpjax.models.real_nvp_vectors import RealNVPVectors
 from nvpjax.models.spline_coupling import SplineCoupling
+from nvpjax.models.tarflow import TarFlow
 
 __all__ = [
     "IAF",
@@ -17,10 +19,12 @@ __all__ = [
     "FlowPlusPlusDequantizer",
     "Glow",
     "GlowDequantizer",
+    "Jet",
     "Model",
     "RealNVP",
     "RealNVPVectors",
     "SplineCoupling",
+    "TarFlow",
 ]
 
 MODELS: dict[str, type[Model]] = {
@@ -32,5 +36,7 @@ MODELS: dict[str, type[Model]] = {
     "maf": MAF,
     "iaf": IAF,
     "spline_coupling": SplineCoupling,
+    "tarflow": TarFlow,
+    "jet": Jet,
 }
 """The models by name, as programs and files call them."""

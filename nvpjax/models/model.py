@@ -69,8 +69,11 @@ def expect_image(model: Model, event_shape: Shape, divisor: int, likely_fix: str
 
 def conditioner(network: Conditioner, *, classes: int = 0, dtype: Dtype = None) -> Conditioner:
     """The network, given labels where there are classes, in the dtype that was asked for."""
-    if classes:
-        network = LabelEmbedding(network, classes)
+    return rounded(LabelEmbedding(network, classes) if classes else network, dtype)
+
+
+def rounded(network: Conditioner, dtype: Dtype) -> Conditioner:
+    """The network, in the dtype that was asked for."""
     return network if dtype is None else Rounded(network, dtype)
 
 

@@ -72,4 +72,5 @@ def rows_of(table: jax.Array, labels: jax.Array) -> jax.Array:
     """The row of a table ``(classes, features)`` of each label; NaN for what is no class."""
     labels = labels.astype(jnp.int32) if labels.dtype.itemsize < 4 else labels  # classes may be beyond int8
     is_class = (labels >= 0) & (labels < len(table))
-    return jnp.where(is_class[:, None], table[jnp.where(is_class, labels, 0)], jnp.nan).astype(table.dtype)
+    rows = jnp.take(table, jnp.where(is_class, labels, 0), axis=0)  # restored tables may be numpy's
+    return jnp.where(is_class[:, None], rows, jnp.nan).astype(table.dtype)
