@@ -25,7 +25,7 @@ RANGES = {
     "at least 0": (lambda value: 0 <= value < math.inf, "final_learning_rate scale_penalty weight_decay"),
     "at least 0 and below 2³¹": (lambda value: 0 <= value < 2**31, "steps warmup_steps measure_batches"),
     "at least 0 and below 2³²": (lambda value: 0 <= value < 2**32, "seed"),
-    "at least 0 and below 1": (lambda value: 0 <= value < 1, "average_decay"),
+    "at least 0 and below 1": (lambda value: 0 <= value < 1, "average_decay unknown_labels"),
 }
 
 
@@ -64,6 +64,9 @@ class Training:
     average_decay: float = 0.0
     """Decay of averages of the parameters (EMA), such as 0.999, which are evaluated and sampled from in their place;
     0 keeps none."""
+    unknown_labels: float = 0.0
+    """Share of the labels that training keeps from a TarFlow or Jet of --classes, so that samples can be guided; 0.1
+    is usual."""
 
     measure_batches: int = 30
     """Training batches that the moments of batch normalisation are measured on anew before each evaluation."""
@@ -114,6 +117,11 @@ class Config:
             raise UserError(
                 f"--classes {self.classes}: {self.data.dataset} has {self.data.classes} classes; expected that, or 0 "
                 "for a model without labels"
+            )
+        if self.training.unknown_labels and not (self.classes and self.model.takes_unknown_labels):
+            raise UserError(
+                f"--unknown-labels {self.training.unknown_labels:g}: expected a model that takes labels which are not "
+                "known (--model tarflow or jet, with --classes)"
             )
 
     @property

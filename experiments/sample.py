@@ -1,6 +1,7 @@
 """Draw samples from a run's model: images as a grid, rows of a table as numbers in its own units and a corner plot.
 
 Usage: python -m experiments.sample RUN_DIR [--num 64] [--label 3] [--temperature 1.0] [--size N] [--out FILE.png]
+                                            [--guidance 1.0] [--denoise]
        python -m experiments.sample RUN_DIR [--num 1000] [--context VALUE ... | --context-from FILE] [--out FILE.npy]
 
 A model that was trained with labels draws a row of images for each of them, or --num of one --label. One that was
@@ -24,9 +25,10 @@ from experiments.config import Config, with_data_dir
 from experiments.data import Table
 from experiments.data.contexts import context_rows
 from experiments.errors import UserError, printable
+from experiments.runs.beyond import Beyond
 from experiments.runs.config_file import read_config
 from experiments.runs.trained import density_of, images_only, restore_run, scaled
-from nvpjax import Density
+from nvpjax import Density, denoised
 
 A_CLASS = 10
 """Images of each label, where none is asked for."""
@@ -52,6 +54,7 @@ class Arguments:
     rows are taken in turn."""
     temperature: float = 1.0
     """Standard deviation of the latents; below 1 the samples are nearer to the most likely ones."""
+    beyond: tyro.conf.OmitArgPrefixes[Beyond] = Beyond()
     size: int | None = None
     """Height and width of images; as in training by default. Where a model is convolutional, it has no size."""
     seed: int = 0
@@ -131,6 +134,7 @@ def check(options: Arguments, config: Config) -> None:
         if not (isinstance(config.data, Table) and config.data.given):
             raise UserError(f"--context: the model of {config.name} was trained without columns that it is given")
         context_rows(config.data.given, options.context, options.context_from)
+    options.beyond.check(config)
     for path in (options.data, options.context_from, getattr(config.data, "path", None)):
         if None not in (path, options.out) and options.out.exists() and path.exists() and path.samefile(options.out):
             raise UserError(f"--out {options.out}: data are read from there; name another file")
@@ -148,17 +152,27 @@ def asked_draws(options: Arguments, config: Config) -> Draws:
         raise UserError(f"{error}; or say by --context what samples are to be given") from None
 
 
-def draw(density: Density, number: int, context: np.ndarray | None, options: Arguments) -> np.ndarray:
-    """So many samples, given what the model is given; more than ``AT_ONCE`` in parts."""
+def draw(density: Density, number: int, context: np.ndarray | None, options: Arguments, deviation: float) -> np.ndarray:
+    """So many samples, given what the model is given; more than ``AT_ONCE`` in parts. Noise of a ``deviation`` above 0
+    is taken away."""
     key, at_once = jax.random.key(options.seed), min(number, AT_ONCE)
     sampler = make_sampler(at_once, options.size)
+    drawn_from = options.beyond.flow(density.flow).at(density.params, density.state)
+
+    def part(key, context):
+        x = sampler(key, drawn_from, context, options.temperature)
+        return np.asarray(without_noise(density, x, deviation, context) if deviation else x)
+
     if number == at_once:
-        return np.asarray(sampler(key, density, context, options.temperature))
+        return part(key, context)
     parts = []
-    for part, start in enumerate(range(0, number, at_once)):  # the last is filled up, and cut below
+    for place, start in enumerate(range(0, number, at_once)):  # the last is filled up, and cut below
         of_part = None if context is None else np.resize(context[start:][:at_once], (at_once, *context.shape[1:]))
-        parts.append(np.asarray(sampler(jax.random.fold_in(key, part), density, of_part, options.temperature)))
+        parts.append(part(jax.random.fold_in(key, place), of_part))
     return np.concatenate(parts)[:number]
+
+
+without_noise = jax.jit(denoised, static_argnums=2)
 
 
 def places_of(options: Arguments, config: Config) -> tuple[Path | None, Path]:
@@ -179,7 +193,8 @@ def main(arguments: Sequence[str]) -> None:
     draws = asked_draws(options, config)
     print(f"drawing {draws.number} samples from step {step} ...", flush=True)
     try:
-        x = draw(density_of(config, train_state), draws.number, config.data.as_given(draws.context), options)
+        given, deviation = config.data.as_given(draws.context), options.beyond.deviation(config)
+        x = draw(density_of(config, train_state), draws.number, given, options, deviation)
     except ValueError:
         if options.size is None:
             raise
@@ -190,6 +205,7 @@ def main(arguments: Sequence[str]) -> None:
     if options.context:
         values = zip(config.data.given, options.context)
         of_what = f" given {', '.join(f'{column.name} = {value:g}' for column, value in values)}"
+    of_what += options.beyond.said
     title = f"{config.name}: samples{of_what} at temperature {options.temperature:g}, step {step}{size}"
     if rows is not None:
         config.data.write(rows, x, draws.context)

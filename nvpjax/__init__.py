@@ -5,6 +5,7 @@ from nvpjax.bijector import Bijector, Conditioner, StatelessBijector
 from nvpjax.bijectors import *  # noqa: F403  (its __all__ is the list)
 from nvpjax.chain import Chain, Inverse
 from nvpjax.checkpointed import Checkpointed
+from nvpjax.denoising import denoised
 from nvpjax.dequantization import (
     Dequantization,
     GaussianDequantization,
@@ -22,6 +23,7 @@ from nvpjax.distributions import (
 from nvpjax.event import Event
 from nvpjax.fit import Fitted, History, fit
 from nvpjax.flow import Density, Flow
+from nvpjax.guidance import Guided, guided
 from nvpjax.models import (
     IAF,
     MAF,
@@ -67,6 +69,7 @@ __all__ = [
     "GaussianDequantization",
     "Glow",
     "GlowDequantizer",
+    "Guided",
     "History",
     "Inverse",
     "Jet",
@@ -93,7 +96,9 @@ __all__ = [
     "Uniform",
     "UniformDequantization",
     "bits_per_dim",
+    "denoised",
     "fit",
+    "guided",
     "load",
     "save",
 ]

@@ -112,7 +112,9 @@ class PixelLikelihood(Objective):
 
     Args: ``flow``: over x in [0, 1]. ``levels``: of grey. ``dequantization``: ``UniformDequantization()``,
     ``LearnedDequantization(flow)`` or ``GaussianDequantization(σ)``, which gives no bound. ``labels``: whether the
-    density is p(image | label). Params and state: ``{"flow": …, "dequantization": …}``.
+    density is p(image | label). ``unknown_labels``: the share of labels that training tells as −1, not known, so that
+    the model knows p(image) too; for models that take −1 (``TarFlow``, ``Jet``). Params and state: ``{"flow": …,
+    "dequantization": …}``.
 
     Errors: ValueError for a batch without images, or labels where they are asked for; TypeError for pixels that are no
     whole numbers.
@@ -133,9 +135,15 @@ class PixelLikelihood(Objective):
     levels: int = 256
     dequantization: Dequantization = UniformDequantization()
     labels: bool = False
+    unknown_labels: float = 0.0
 
     def __post_init__(self):
         expect_at_least(self, 1, "levels")
+        if not 0 <= self.unknown_labels <= 1 or (self.unknown_labels and not self.labels):
+            raise ValueError(
+                f"PixelLikelihood: expected unknown_labels between 0 and 1, and 0 without labels, got "
+                f"{self.unknown_labels} with labels={self.labels}."
+            )
 
     def init(self, key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
         flow_key, noise_key, draw_key = jax.random.split(key, 3)
@@ -149,6 +157,8 @@ class PixelLikelihood(Objective):
         self, params: PyTree, state: PyTree, key: jax.Array, batch: Batch, *, train: bool = False
     ) -> tuple[jax.Array, PyTree]:
         x, log_q, context = self._spread(params["dequantization"], state["dequantization"], key, batch)
+        if train and self.unknown_labels:
+            context = _partly_unknown(context, _keys(key, batch, len(x)), self.unknown_labels)
         log_prob, of_flow = self.flow.log_prob(params["flow"], state["flow"], x, context, train=train)
         nats = log_q - log_prob + math.log(self.levels) * x[0].size
         return nats, {**state, "flow": of_flow}
@@ -289,6 +299,12 @@ def _entry(objective: Objective, batch: Batch, name: str) -> PyTree:
         there = sorted(batch) if isinstance(batch, dict) else type(batch).__name__
         raise ValueError(f"{type(objective).__name__}: expected a batch with {name!r}, a dict of arrays, got {there}.")
     return batch[name]
+
+
+def _partly_unknown(labels: PyTree, keys: jax.Array, share: float) -> jax.Array:
+    """The labels, −1 in place of this share of them, by streams of the examples' own keys that no noise comes from."""
+    unknown = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 1), share))(keys)
+    return jnp.where(unknown, -1, labels.astype(jnp.int32))
 
 
 def _keys(key: jax.Array, batch: Batch, number: int) -> jax.Array:

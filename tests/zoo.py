@@ -31,6 +31,7 @@ from nvpjax import (
     Exp,
     FixedAffine,
     FlowPlusPlus,
+    Guided,
     Glow,
     Householder,
     Inverse,
@@ -178,6 +179,9 @@ ZOO: dict[str, Entry] = {
         Repeat(Coupling(TokenMask("rows", 1), Affine(DoubleSigmoidBound()), seeing_all), 2, alternate=True),
         (4, 2),
         dtypes=WIDE,
+    ),
+    "tarflow layer, guided": Entry(
+        Autoregressive(Affine(), Guided(causal, 1.5, temperature=2.0, ramp=True)), (3, 2), dtypes=WIDE
     ),
     "tarflow layer by whole passes": Entry(Autoregressive(Affine(), causal, WholePasses()), (3, 2), dtypes=WIDE),
     "coupling of a sequence's channels": Entry(Coupling(first, Affine(), seeing_all), (3, 4), dtypes=WIDE),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -70,7 +71,8 @@ def build_train_step(config: Config, axis_name: str | None = AXIS, *, scan: bool
 
     def objective_of(bijector) -> Objective:
         flow_of_it = Flow(bijector, flow.base)
-        return config.data.objective(flow_of_it, labels=config.classes > 0, network_dtype=network_dtype)
+        objective = config.data.objective(flow_of_it, labels=config.classes > 0, network_dtype=network_dtype)
+        return replace(objective, unknown_labels=training.unknown_labels) if training.unknown_labels else objective
 
     def penalty(params):
         return training.scale_penalty * config.model.penalty(flow, objective.flow_params(params))

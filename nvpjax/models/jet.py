@@ -50,6 +50,8 @@ class Jet(Model):
     (2,)
     """
 
+    takes_unknown_labels = True
+
     patch: int = 4
     """Side of the patches that images are cut into."""
     width: int = 256

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,9 @@ class Model(abc.ABC):
     Implementations are frozen dataclasses whose fields are numbers, booleans, strings and tuples of these. Sizes out of
     range raise ValueError at construction, event shapes that do not fit raise it in ``build``.
     """
+
+    takes_unknown_labels: ClassVar[bool] = False
+    """Whether a label may be −1, one that is not known, where there are classes."""
 
     @abc.abstractmethod
     def build(

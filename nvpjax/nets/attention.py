@@ -50,14 +50,17 @@ def init_block(key: jax.Array, width: int) -> Any:
     }
 
 
-def attention(query: jax.Array, key: jax.Array, value: jax.Array, seen: jax.Array | None = None) -> jax.Array:
-    """Σₖ softmaxₖ(query · key / √channels) value, over the positions that are ``seen`` (queries, keys), or all.
+def attention(
+    query: jax.Array, key: jax.Array, value: jax.Array, seen: jax.Array | None = None, temperature: float = 1.0
+) -> jax.Array:
+    """Σₖ softmaxₖ(query · key / (√channels · temperature)) value, over the positions ``seen`` (queries, keys), or all.
 
     Weights are in at least float32. Not ``jax.nn.dot_product_attention``, whose are in float32 for float64 too: there
     an inverse would be off by that (JAX 0.10 and 0.12).
     """
     wide = jnp.promote_types(query.dtype, jnp.float32)
-    logits = jnp.einsum("bqhc,bkhc->bhqk", query, key, preferred_element_type=wide) / math.sqrt(query.shape[-1])
+    logits = jnp.einsum("bqhc,bkhc->bhqk", query, key, preferred_element_type=wide)
+    logits = logits / (math.sqrt(query.shape[-1]) * temperature)
     weights = jax.nn.softmax(logits if seen is None else jnp.where(seen, logits, -jnp.inf), axis=-1)
     return jnp.einsum("bhqk,bkhc->bqhc", weights.astype(value.dtype), value)
 

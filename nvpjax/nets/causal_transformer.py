@@ -47,7 +47,7 @@ class CausalTransformer(SequenceNetwork):
         self, params: Any, state: Any, x: jax.Array, context: Any = None, *, outputs: int, train: bool = False
     ) -> tuple[jax.Array, Any]:
         def attend(number, query, key, value):
-            return attention(query, key, value, before_and_here)
+            return attention(query, key, value, before_and_here, self.temperature)
 
         before_and_here = jnp.tri(x.shape[1], dtype=bool)
         h = through_blocks(params["blocks"], self.enter(params, x, context, params["place"]), self.heads, attend)
@@ -71,7 +71,7 @@ class CausalTransformer(SequenceNetwork):
             keys, values = (jax.lax.dynamic_update_slice_in_dim(old, new, position, axis=1) for old, new in kept)
             new_cache.append((keys, values))
             seen = jnp.arange(keys.shape[1])[None] <= position
-            return attention(query, keys, values, seen)
+            return attention(query, keys, values, seen, self.temperature)
 
         place = jax.lax.dynamic_slice_in_dim(params["place"], position, 1)
         h = self.enter(params, entry[:, None], context, place)
