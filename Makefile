@@ -71,6 +71,8 @@ bench: .venv-peers/installed
 	.venv-peers/bin/python -m experiments.bench.image
 	.venv-peers/bin/python -m experiments.bench.real_nvp
 	JAX_PLATFORMS=cpu .venv-peers/bin/python -m experiments.bench.profile
+	.venv-peers/bin/python -m experiments.bench.transformer
+	.venv-peers/bin/python -m experiments.bench.inversion
 	.venv-peers/bin/python -m experiments.bench.configs
 
 # The results, published beside measured, from experiments/results into the README.

@@ -43,7 +43,10 @@ def test_each_turn_runs_once_untimed_and_once_timed():
     assert calls == ["a", "a", "b", "b"] * 3 and set(medians) == {"a", "b"} and min(medians.values()) >= 0
 
 
-BENCHES = "accelerator compilation contenders depth fit image normflows_glow posterior precision real_nvp vectors"
+BENCHES = (
+    "accelerator compilation contenders depth fit image inversion normflows_glow posterior precision real_nvp "
+    "transformer vectors"
+)
 
 
 @pytest.mark.parametrize("name", BENCHES.split())

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
+from experiments.bench.inversion import by
+from experiments.bench.products import operations_of_products
 from nvpjax import (
     Affine,
     Autoregressive,
@@ -312,3 +314,25 @@ def test_patterns_of_a_token_mask(pattern, index, passes):
     halves = [np.stack(half, axis=1).reshape(2, 8, 2) for half in (even, odd)]
     np.testing.assert_array_equal(passed, halves[passes == "odd"])
     np.testing.assert_array_equal(changed, halves[passes == "even"])
+
+
+def test_a_cache_takes_three_shares_of_the_operations_of_whole_passes_at_most():
+    length, flow = 49, TarFlow(4, 128, 1, 4).build((28, 28, 1))
+    z = jax.ShapeDtypeStruct((1, length, 16), jnp.float32)
+    params, state = jax.eval_shape(flow.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 28, 28, 1), jnp.float32))
+
+    def counted(way):
+        back = by(way, flow.bijector)
+        return operations_of_products(back.inverse, params["bijector"], state["bijector"], z)
+
+    assert 0 < counted(StepByStep()) <= 3 / length * counted(WholePasses())
+
+
+def test_operations_of_products_count_all_turns_of_loops():
+    x = jnp.ones((5, 7))
+
+    def looped(x):
+        return jax.lax.scan(lambda carry, _: (jnp.tanh(carry @ jnp.ones((7, 7))), None), x, length=11)[0]
+
+    assert operations_of_products(jax.jit(looped), x) == 11 * 2 * 5 * 7 * 7
+    assert operations_of_products(lambda x: jnp.einsum("bi,bj->bij", x, x), x) == 2 * 5 * 7 * 7
