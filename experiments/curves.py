@@ -59,8 +59,9 @@ def main(arguments: Sequence[str]) -> None:
     evaluations = held_out_scores[np.isfinite(held_out_scores)]  # all are in the picture; how a run begins need not be
     low, high = min([*smooth, *evaluations]), max([np.quantile(smooth, 0.95), *evaluations])
     curves.set(ylabel=data.said_unit, ylim=(low - 0.1 * (high - low), high + 0.3 * (high - low)))
+    best = np.nanargmin(held_out_scores) if evaluations.size else -1  # the checkpoint that programs take
     curves.set_title(
-        f"{config.name}: {held_out_scores[-1]:.4f} {data.said_unit} on validation examples at step {evaluated[-1]}"
+        f"{config.name}: {held_out_scores[best]:.4f} {data.said_unit} on validation examples at step {evaluated[best]}"
     )
     curves.legend(frameon=False)
     gaps.plot(evaluated, column(held_out, "train_eval_gap"), "o-", color="C2", markersize=3)

@@ -381,7 +381,8 @@ def _bar(rounds: int, shown: bool) -> Iterator[Callable]:
 
     bar = Progress(transient=True)
     in_notebook = bar.console.is_jupyter and find_spec("ipywidgets") is not None  # without, rich warns and draws none
-    bar.disable = not (bar.console.is_terminal or in_notebook)  # no bar in a log file
+    # No bar in a log file. Not rich's is_terminal: FORCE_COLOR, which notebooks set for programs, makes that true.
+    bar.disable = not (bar.console.file.isatty() or in_notebook)
     with bar:
         task = bar.add_task("compiling", total=rounds)
 

@@ -210,8 +210,8 @@ DEQUANTIZER = Flow(
 )
 
 
-def tarflow_layers(times):
-    layer = Autoregressive(Affine(NoBound()), CausalTransformer(8, 2, 4))
+def tarflow_layers(times, transform=Affine(NoBound())):  # noqa: B008
+    layer = Autoregressive(transform, CausalTransformer(8, 2, 4))
     return Repeat(Chain((layer, OnAxes(Reverse(), (0,)))), times)
 
 
@@ -263,6 +263,11 @@ LAYERS = {
     ),
     "FlowPlusPlus": (FlowPlusPlus((4, 2, 3), 4, 2, 5, 2, alpha=0.1), (4, 4, 1), FLOW_PLUS_PLUS),
     "TarFlow": (TarFlow(2, 8, 3, 2, 4), (4, 4, 1), TARFLOW),
+    "TarFlow of mixtures": (
+        TarFlow(2, 8, 3, 2, 4, components=5),
+        (5,),
+        Flow(Chain((Reshape((5,), (5, 1)), tarflow_layers(3, LogisticMixture(5)))), StandardNormal()),
+    ),
     "TarFlow of vectors": (TarFlow(2, 8, 3, 2, 4), (5,), TARFLOW_OF_VECTORS),
     "Jet": (Jet(2, 8, 17, 2, 4), (4, 8, 1), JET),
     "FlowPlusPlusDequantizer": (FlowPlusPlusDequantizer(3, 4, 2, 5), (4, 4, 1), DEQUANTIZER),

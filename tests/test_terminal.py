@@ -5,6 +5,8 @@ import pty
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 from rich.progress import track
 from experiments.terminal import console
@@ -13,11 +15,19 @@ for _ in track(range(3), "counting", transient=True, console=console()):
     pass
 console().print("done")
 """
+FIT = """
+import jax
+from nvpjax import Flow, Scale, fit
+
+fit(jax.random.key(0), Flow(Scale()), jax.random.normal(jax.random.key(1), (64, 2)), steps=10)
+print("done")
+"""
 NOTEBOOK = {**os.environ, "FORCE_COLOR": "1", "CLICOLOR_FORCE": "1", "TERM": "xterm-color"}
 
 
-def test_a_pipe_gets_no_bars_even_from_a_notebook():
-    said = subprocess.run([sys.executable, "-c", PROGRAM], env=NOTEBOOK, capture_output=True, check=True, timeout=300)
+@pytest.mark.parametrize("program", [PROGRAM, FIT], ids=["programs", "fit"])
+def test_a_pipe_gets_no_bars_even_from_a_notebook(program):
+    said = subprocess.run([sys.executable, "-c", program], env=NOTEBOOK, capture_output=True, check=True, timeout=300)
     assert said.stdout.split() == [b"done"]
 
 

@@ -8,6 +8,7 @@ from nvpjax.bijector import Bijector
 from nvpjax.bijectors.autoregressive import Autoregressive
 from nvpjax.bijectors.bounds import NoBound
 from nvpjax.bijectors.elementwise import FixedAffine
+from nvpjax.bijectors.mixture import LogisticMixture
 from nvpjax.bijectors.patches import Patches
 from nvpjax.bijectors.permutation import Reverse
 from nvpjax.bijectors.transforms import Affine
@@ -37,8 +38,8 @@ class TarFlow(Model):
     ``(entries, 1)``. Context: labels where there are ``classes``, of which −1 is one that is not known. Errors:
     ValueError for sizes below 1, or other events.
 
-    Params of a layer, of T positions with D entries each: D·C + C + T·C (+ classes·C) + depth·(12C² + 13C) + 2DC + 2D
-    numbers, where C is ``width``.
+    Params of an affine layer, of T positions with D entries each: D·C + C + T·C (+ classes·C) + depth·(12C² + 13C) +
+    2DC + 2D numbers, where C is ``width``.
 
     Reference: Zhai et al., *Normalizing flows are capable generative models* (TarFlow), 2024, sec. 3; sizes of the
     defaults: their program's for MNIST.
@@ -64,15 +65,20 @@ class TarFlow(Model):
     """Channels of a head of attention."""
     classes: int = 0
     """Of the labels that condition the flow; 0 for none."""
+    components: int = 0
+    """Logistics of a mixture for each entry, as in Flow++, which fit what has edges, such as black pixels with uniform
+    noise; 0 for affine layers, which are TarFlow's own."""
 
     def __post_init__(self):
         expect_at_least(self, 1, "patch", "layers")
+        expect_at_least(self, 0, "components")
         self._network()  # refuses what does not fit
 
     def build(
         self, event_shape: Shape, *, axis_name: str | None = None, network_dtype: Dtype = None, scan: bool | None = None
     ) -> Flow:
-        layer = Autoregressive(Affine(NoBound()), rounded(self._network(), network_dtype))
+        transform = LogisticMixture(self.components) if self.components else Affine(NoBound())
+        layer = Autoregressive(transform, rounded(self._network(), network_dtype))
         layers = Repeat(Chain((layer, OnAxes(Reverse(), axes=(0,)))), self.layers, scan)
         return Flow(Chain((*self._to_sequence(event_shape), layers)))
 
