@@ -1,6 +1,6 @@
 """Train a flow of the plane and draw figure 1 of the paper for it.
 
-Usage: python -m experiments.toy2d DENSITY [--steps 5000] [--seed 0] [--out FILE.png]
+Usage: python -m experiments.toy2d DENSITY [--model tarflow] [--steps 5000] [--seed 0] [--out FILE.png]
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from experiments.errors import UserError
 from experiments.pictures.grids import save_picture
 from experiments.pictures.plots import figure
 from experiments.terminal import console
-from nvpjax import Density, Flow, Likelihood, RealNVPVectors
+from nvpjax import Density, Flow, Likelihood, RealNVPVectors, TarFlow
 from nvpjax.training import create_train_state, make_eval_step, make_measure_step, make_train_step
 
 HELD_OUT = 20_000
@@ -37,17 +37,25 @@ SETTLED = 500
 SHOWN = 4000
 """Points in the pictures."""
 
+MODELS = {
+    "real_nvp": lambda layers: RealNVPVectors(layers=layers),
+    "tarflow": lambda layers: TarFlow(width=32, layers=max(1, layers // 3), depth=2, head_width=16, components=8),
+}
+TITLES = {"real_nvp": "Real NVP", "tarflow": "TarFlow"}
+
 
 @dataclass(frozen=True)
 class Arguments:
     density: tyro.conf.Positional[Literal[tuple(DENSITIES)]]
     """What to learn."""
+    model: Literal[tuple(MODELS)] = "real_nvp"
+    """Affine couplings, each with a batch normalisation; or mixtures told by transformers, one coordinate at a time."""
     steps: int = 5000
     """Training steps, each on fresh points."""
     batch_size: int = 512
     """Points a step."""
     layers: int = 12
-    """Affine couplings, each with a batch normalisation."""
+    """Couplings of a real_nvp; a tarflow has a third as many layers."""
     learning_rate: float = 2e-3
     """Adam's, falling to 0 along a cosine."""
     seed: int = 0
@@ -102,7 +110,9 @@ def integral(density: Density, limits: np.ndarray, side: int = 1000) -> tuple[fl
     return float(values.sum() * cell), values.reshape(side, side)
 
 
-def draw(path: Path, name: str, fit: Fit, x: np.ndarray, limits: np.ndarray, density: np.ndarray) -> None:
+def draw(
+    path: Path, title: str, entropy: float | None, fit: Fit, x: np.ndarray, limits: np.ndarray, density: np.ndarray
+) -> None:
     """Data, latents, samples, and both images of a grid: the paper's figure 1, with the density and the history."""
     flow, params, state = fit.density.flow, fit.density.params, fit.density.state
     forward, inverse = jax.jit(fit.density.latents), jax.jit(lambda z: flow.from_latents(params, state, z)[0])
@@ -122,10 +132,10 @@ def draw(path: Path, name: str, fit: Fit, x: np.ndarray, limits: np.ndarray, den
     steps, nats = zip(*fit.history)
     axes[1, 3].plot(steps, nats)
     axes[1, 3].set(title="held-out nats", xlabel="step", ylim=(min(nats) - 0.05, min(nats) + 1))
-    if DENSITIES[name].entropy is not None:
-        axes[1, 3].axhline(DENSITIES[name].entropy, color="0.6", linestyle="--", label="entropy of the data")
+    if entropy is not None:
+        axes[1, 3].axhline(entropy, color="0.6", linestyle="--", label="entropy of the data")
         axes[1, 3].legend(frameon=False)
-    page.suptitle(f"{name.replace('_', ' ')}: a Real NVP of the plane, {nats[-1]:.3f} nats on held-out points")
+    page.suptitle(f"{title}, {nats[-1]:.3f} nats on held-out points")
     save_picture(path, page.savefig)
 
 
@@ -159,7 +169,7 @@ def main(arguments: Sequence[str]) -> None:
             f"{options.steps}, {options.layers}, {options.batch_size}, {options.learning_rate}"
         )
     density = DENSITIES[options.density]
-    flow = RealNVPVectors(layers=options.layers).build((2,))
+    flow = MODELS[options.model](options.layers).build((2,))
     result = fit(
         flow, density, options, lambda rounds: track(rounds, f"training on {options.density}", console=console())
     )
@@ -171,7 +181,8 @@ def main(arguments: Sequence[str]) -> None:
     wide = np.stack([low - (high - low), high + (high - low)], axis=1)
     total, _ = integral(result.density, wide, side=2000)
     out = options.out or Path(f"toy2d_{options.density}.png")
-    draw(out, options.density, result, x, limits, integral(result.density, limits, side=400)[1])
+    title = f"{options.density.replace('_', ' ')}: a {TITLES[options.model]} of the plane"
+    draw(out, title, density.entropy, result, x, limits, integral(result.density, limits, side=400)[1])
     settled = [nats for step, nats in result.history if step > SETTLED]
     highest = f", highest after step {SETTLED} {max(settled):.4f}" if settled else ""
     entropy = f" (entropy of the data {density.entropy:.4f})" if density.entropy is not None else ""

@@ -216,7 +216,10 @@ def tarflow_layers(times, transform=Affine(NoBound())):  # noqa: B008
 
 
 TARFLOW = Flow(Chain((FixedAffine(2.0, -1.0), Patches(2, (4, 4, 1)), tarflow_layers(3))), StandardNormal())
-TARFLOW_OF_VECTORS = Flow(Chain((Reshape((5,), (5, 1)), tarflow_layers(3))), StandardNormal())
+
+
+def of_vectors(layers):
+    return Flow(Chain((Reshape((5,), (5, 1)), layers, Reshape((5, 1), (5,)))), StandardNormal())
 
 
 def jet_coupling(mask):
@@ -266,9 +269,9 @@ LAYERS = {
     "TarFlow of mixtures": (
         TarFlow(2, 8, 3, 2, 4, components=5),
         (5,),
-        Flow(Chain((Reshape((5,), (5, 1)), tarflow_layers(3, LogisticMixture(5)))), StandardNormal()),
+        of_vectors(tarflow_layers(3, LogisticMixture(5))),
     ),
-    "TarFlow of vectors": (TarFlow(2, 8, 3, 2, 4), (5,), TARFLOW_OF_VECTORS),
+    "TarFlow of vectors": (TarFlow(2, 8, 3, 2, 4), (5,), of_vectors(tarflow_layers(3))),
     "Jet": (Jet(2, 8, 17, 2, 4), (4, 8, 1), JET),
     "FlowPlusPlusDequantizer": (FlowPlusPlusDequantizer(3, 4, 2, 5), (4, 4, 1), DEQUANTIZER),
 }

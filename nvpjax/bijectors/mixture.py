@@ -62,12 +62,13 @@ class LogisticMixture:
 
     def forward(self, params: PyTree, theta: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         log_weights, means, log_scales, a, b = self._parts(params, theta)
-        logit, log_slope = _logit_of_mixture(log_weights, means, log_scales, x.astype(means.dtype))
-        return (logit * jnp.exp(a) + b).astype(x.dtype), log_slope + a
+        logit, log_slope = _logit_of_mixture(log_weights, means, log_scales, x.astype(means.dtype).ravel())
+        y, log_derivative = logit * jnp.exp(a) + b, log_slope + a
+        return y.reshape(x.shape).astype(x.dtype), log_derivative.reshape(x.shape)
 
     def inverse(self, params: PyTree, theta: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         log_weights, means, log_scales, a, b = self._parts(params, theta)
-        logit = (y.astype(means.dtype) - b) * jnp.exp(-a)
+        logit = (y.astype(means.dtype).ravel() - b) * jnp.exp(-a)
         each = means + jnp.exp(log_scales) * logit
 
         def mixture(x):
@@ -75,15 +76,16 @@ class LogisticMixture:
 
         x = solve_increasing(mixture, logit, jnp.min(each, axis=0), jnp.max(each, axis=0))
         _, log_slope = _logit_of_mixture(log_weights, means, log_scales, x)
-        return x.astype(y.dtype), -log_slope - a
+        return x.reshape(y.shape).astype(y.dtype), (-log_slope - a).reshape(y.shape)
 
     def _parts(self, params, theta):
+        """Of all elements in one row: loops over a last axis of few channels are slow on CPUs."""
         numbers = by_parameter(theta.astype(log_det_dtype(theta)), self.parameters_per_element)
+        numbers = numbers.reshape(len(numbers), -1)
         weights, offsets, widths = jnp.split(numbers[:-2], 3)
-        centres = params["centres"].astype(numbers.dtype).reshape(-1, *[1] * (numbers.ndim - 1))
         return (
             jax.nn.log_softmax(weights, axis=0),
-            centres + offsets,
+            params["centres"].astype(numbers.dtype)[:, None] + offsets,
             self.width_bound.apply(params["width_bound"], widths),
             self.bound.apply(params["bound"], numbers[-2]),
             numbers[-1],
@@ -93,11 +95,14 @@ class LogisticMixture:
 def _logit_of_mixture(log_weights, means, log_scales, x):
     """logit F(x) and the logarithm of its slope, over the leading axis of components."""
     u = (x - means) * jnp.exp(-log_scales)
-    log_below, log_above = jax.nn.log_sigmoid(u), jax.nn.log_sigmoid(-u)
+    rest = jnp.log1p(jnp.exp(-jnp.abs(u)))
+    log_below, log_above = jnp.minimum(u, 0) - rest, jnp.minimum(-u, 0) - rest
     log_f = jax.nn.logsumexp(log_weights + log_below, axis=0)
     log_not_f = jax.nn.logsumexp(log_weights + log_above, axis=0)
-    # log F' − log F, or log F' − log(1 − F), as a mean over the components' shares, where subtracting would cancel; the
-    # one is exact on the left, the other on the right. Shares by softmax: it takes off the largest first.
-    over_f = jax.nn.logsumexp(jax.nn.log_softmax(log_weights + log_below, axis=0) + log_above - log_scales, axis=0)
-    over_not_f = jax.nn.logsumexp(jax.nn.log_softmax(log_weights + log_above, axis=0) + log_below - log_scales, axis=0)
-    return log_f - log_not_f, jnp.where(log_f < log_not_f, over_f - log_not_f, over_not_f - log_f)
+    # log F' − log F where F is the smaller, log F' − log(1 − F) elsewhere: as a mean over the components' shares of it,
+    # where subtracting would cancel. Shares by softmax: it takes off the largest first.
+    left = log_f < log_not_f
+    of_side, of_other = jnp.where(left, log_below, log_above), jnp.where(left, log_above, log_below)
+    shares = jax.nn.log_softmax(log_weights + of_side, axis=0)
+    over = jax.nn.logsumexp(shares + of_other - log_scales, axis=0)
+    return log_f - log_not_f, over - jnp.where(left, log_not_f, log_f)

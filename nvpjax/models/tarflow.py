@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nvpjax.bijector import Bijector
 from nvpjax.bijectors.autoregressive import Autoregressive
 from nvpjax.bijectors.bounds import NoBound
 from nvpjax.bijectors.elementwise import FixedAffine
@@ -34,8 +33,8 @@ class TarFlow(Model):
     sequences of single entries.
 
     Shapes: images ``(height, width, channels)`` with values in [0, 1], sides divisible by ``patch``, or vectors
-    ``(entries,)`` of two entries or more. Latents are sequences: ``(positions, patch²·channels)``, or
-    ``(entries, 1)``. Context: labels where there are ``classes``, of which −1 is one that is not known. Errors:
+    ``(entries,)`` of two entries or more. Latents of images are sequences, ``(positions, patch²·channels)``, those of
+    vectors are vectors. Context: labels where there are ``classes``, of which −1 is one that is not known. Errors:
     ValueError for sizes below 1, or other events.
 
     Params of an affine layer, of T positions with D entries each: D·C + C + T·C (+ classes·C) + depth·(12C² + 13C) +
@@ -80,15 +79,12 @@ class TarFlow(Model):
         transform = LogisticMixture(self.components) if self.components else Affine(NoBound())
         layer = Autoregressive(transform, rounded(self._network(), network_dtype))
         layers = Repeat(Chain((layer, OnAxes(Reverse(), axes=(0,)))), self.layers, scan)
-        return Flow(Chain((*self._to_sequence(event_shape), layers)))
+        if len(event_shape) == 1:
+            entries = expect_vector(self, event_shape)
+            return Flow(Chain((Reshape((entries,), (entries, 1)), layers, Reshape((entries, 1), (entries,)))))
+        expect_image(self, event_shape, self.patch, "Pad or crop the images, or cut other patches.")
+        height, width, channels = event_shape
+        return Flow(Chain((UNIT_RANGE, Patches(self.patch, (height, width, channels)), layers)))
 
     def _network(self) -> CausalTransformer:
         return CausalTransformer(self.width, self.depth, self.head_width, self.classes)
-
-    def _to_sequence(self, event_shape: Shape) -> list[Bijector]:
-        if len(event_shape) == 1:
-            entries = expect_vector(self, event_shape)
-            return [Reshape((entries,), (entries, 1))]
-        expect_image(self, event_shape, self.patch, "Pad or crop the images, or cut other patches.")
-        height, width, channels = event_shape
-        return [UNIT_RANGE, Patches(self.patch, (height, width, channels))]
