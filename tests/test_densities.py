@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.data.densities import DENSITIES
-from experiments.toy2d import Arguments, fit, integral
+from experiments.toy2d import MODELS, Arguments, fit, integral
 from nvpjax import RealNVPVectors
 
 
@@ -36,10 +36,10 @@ def test_checkerboard_is_uniform_on_its_black_squares():
     assert DENSITIES["checkerboard"].entropy == pytest.approx(np.log(black.sum() * 4))
 
 
-def test_flow_of_the_banana_learns_stays_and_integrates_to_one():
+@pytest.mark.parametrize("model", [RealNVPVectors(layers=4, hidden=(32,)), MODELS["tarflow"](6)], ids=MODELS)
+def test_flow_of_the_banana_learns_stays_and_integrates_to_one(model):
     options = dataclasses.replace(Arguments("banana"), steps=600, batch_size=256)
-    flow = RealNVPVectors(layers=4, hidden=(32,)).build((2,))
-    result = fit(flow, DENSITIES["banana"], options)
+    result = fit(model.build((2,)), DENSITIES["banana"], options)
     nats = [value for step, value in result.history if step > 300]
     assert 3.5 < nats[-1] < 3.75 and max(nats) < 5
     total, density = integral(result.density, np.array([[-10.0, 40.0], [-16.0, 16.0]]), side=600)
