@@ -171,7 +171,7 @@ def draw(results: list[dict], path: Path) -> None:
         by_time.plot(minutes, scores, **style)
         by_work.semilogx([step * result["operations_a_step"] for step in steps], scores, **style)
     lowest = min(min(point[2] for point in result["curve"]) for result in results)
-    by_time.set(xlabel="minutes on one core", ylabel="bits/dim, validation", ylim=(lowest - 0.1, lowest + 2))
+    by_time.set(xlabel="minutes on one core", ylabel="bits/dim, validation", ylim=(lowest - 0.1, lowest + 0.8))
     by_work.set(xlabel="operations (the compiler's count)")
     by_time.legend(frameon=False)
     save_picture(path, page.savefig)
