@@ -25,8 +25,8 @@ from experiments.config import Config, with_data_dir
 from experiments.data import Table
 from experiments.data.contexts import context_rows
 from experiments.errors import UserError, printable
-from experiments.runs.beyond import Beyond
 from experiments.runs.config_file import read_config
+from experiments.runs.sampling import Sampling
 from experiments.runs.trained import density_of, images_only, restore_run, scaled
 from nvpjax import Density, denoised
 
@@ -54,7 +54,7 @@ class Arguments:
     rows are taken in turn."""
     temperature: float = 1.0
     """Standard deviation of the latents; below 1 the samples are nearer to the most likely ones."""
-    beyond: tyro.conf.OmitArgPrefixes[Beyond] = Beyond()
+    sampling: tyro.conf.OmitArgPrefixes[Sampling] = Sampling()
     size: int | None = None
     """Height and width of images; as in training by default. Where a model is convolutional, it has no size."""
     seed: int = 0
@@ -134,7 +134,7 @@ def check(options: Arguments, config: Config) -> None:
         if not (isinstance(config.data, Table) and config.data.given):
             raise UserError(f"--context: the model of {config.name} was trained without columns that it is given")
         context_rows(config.data.given, options.context, options.context_from)
-    options.beyond.check(config)
+    options.sampling.check(config)
     for path in (options.data, options.context_from, getattr(config.data, "path", None)):
         if None not in (path, options.out) and options.out.exists() and path.exists() and path.samefile(options.out):
             raise UserError(f"--out {options.out}: data are read from there; name another file")
@@ -157,7 +157,7 @@ def draw(density: Density, number: int, context: np.ndarray | None, options: Arg
     is taken away."""
     key, at_once = jax.random.key(options.seed), min(number, AT_ONCE)
     sampler = make_sampler(at_once, options.size)
-    drawn_from = options.beyond.flow(density.flow).at(density.params, density.state)
+    drawn_from = options.sampling.flow(density.flow).at(density.params, density.state)
 
     def part(key, context):
         x = sampler(key, drawn_from, context, options.temperature)
@@ -193,7 +193,7 @@ def main(arguments: Sequence[str]) -> None:
     draws = asked_draws(options, config)
     print(f"drawing {draws.number} samples from step {step} ...", flush=True)
     try:
-        given, deviation = config.data.as_given(draws.context), options.beyond.deviation(config)
+        given, deviation = config.data.as_given(draws.context), options.sampling.deviation(config)
         x = draw(density_of(config, train_state), draws.number, given, options, deviation)
     except ValueError:
         if options.size is None:
@@ -205,7 +205,7 @@ def main(arguments: Sequence[str]) -> None:
     if options.context:
         values = zip(config.data.given, options.context)
         of_what = f" given {', '.join(f'{column.name} = {value:g}' for column, value in values)}"
-    of_what += options.beyond.said
+    of_what += options.sampling.said
     title = f"{config.name}: samples{of_what} at temperature {options.temperature:g}, step {step}{size}"
     if rows is not None:
         config.data.write(rows, x, draws.context)

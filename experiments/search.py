@@ -32,7 +32,7 @@ from experiments.pictures.plots import figure
 from experiments.runs.config_file import from_json, to_json
 from experiments.runs.files import write_atomically
 from experiments.runs.metrics import read_metrics
-from experiments.runs.provenance import surroundings
+from experiments.runs.provenance import read_starts
 from experiments.runs.records import RESULTS
 from experiments.train import train
 
@@ -98,7 +98,7 @@ def result_of(name: str, milliseconds: float, config: Config, run_dir: Path) -> 
         "config": to_json(config),
         "operations_a_step": operations(config),
         "curve": [[line["step"], line["step"] * milliseconds / 60_000, line["bits_per_dim"]] for line in lines],
-        "machine": surroundings(),
+        "machine": read_starts(run_dir)[-1],
     }
 
 

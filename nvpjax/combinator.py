@@ -143,6 +143,13 @@ def leaves(bijector: Bijector, params: PyTree) -> Iterator[tuple[Bijector, PyTre
         yield from leaves(part, of_part)
 
 
+def with_leaves(change: Callable[[Bijector], Bijector], bijector: Bijector) -> Bijector:
+    """The bijector with every one inside that holds no other changed."""
+    if isinstance(bijector, Composite):
+        return bijector.with_parts([with_leaves(change, part) for part in bijector.parts])
+    return change(bijector)
+
+
 def added(sums: PyTree, more: PyTree) -> PyTree:
     """The sums of parts together."""
     return jax.tree.map(jnp.add, sums, more)

@@ -12,7 +12,7 @@ from nvpjax.bijector import Bijector
 from nvpjax.bijectors.autoregressive import Autoregressive
 from nvpjax.bijectors.bounds import NoBound
 from nvpjax.bijectors.transforms import Affine
-from nvpjax.combinator import Composite
+from nvpjax.combinator import with_leaves
 from nvpjax.flow import Flow
 from nvpjax.values import expect_choice, expect_finite
 
@@ -28,6 +28,7 @@ class Guided:
     Weight 0 is the network itself. It makes another flow, exact as any: of samples that are sharper and differ less.
     The product is of the normals that an ``Affine(NoBound())`` makes of N(0, 1): θ = (−m, −log σ).
 
+    Shapes: x ``(batch, positions, channels)``, labels ``(batch,)``, θ ``(batch, positions, outputs)``.
     Params are the network's own, which is one that learned without labels too (``unknown_labels`` of the objective),
     or, where ``temperature`` is given, one of any kind: then θ_u is what it says with attention's logits divided by it.
 
@@ -70,6 +71,9 @@ class Guided:
             raise ValueError(
                 f"Guided: expected a transformer, whose attention has a temperature, got {self.network!r}."
             )
+
+        if self.temperature is not None:
+            replace(self.network, temperature=self.temperature)  # refuses what is no temperature
 
     def init(self, key: jax.Array, x: jax.Array, context: Any = None, *, outputs: int) -> tuple[Any, Any]:
         return self.network.init(key, x, context, outputs=outputs)
@@ -140,9 +144,7 @@ def guided(
     (2, 4, 4, 1)
     """
 
-    def of(bijector: Bijector) -> Bijector:
-        if isinstance(bijector, Composite):
-            return bijector.with_parts([of(part) for part in bijector.parts])
+    def of_leaf(bijector: Bijector) -> Bijector:
         if not isinstance(bijector, Autoregressive) or not getattr(bijector.conditioner, "stepwise", False):
             return bijector
         if form == "product" and bijector.transform != Affine(NoBound()):
@@ -153,7 +155,7 @@ def guided(
         network = Guided(bijector.conditioner, weight, form, temperature, ramp)
         return replace(bijector, conditioner=network)
 
-    result = of(flow.bijector)
+    result = with_leaves(of_leaf, flow.bijector)
     if result == flow.bijector:
         raise ValueError(
             "guided: expected autoregressive layers told by a CausalTransformer, as TarFlow has, got "

@@ -26,6 +26,10 @@ from nvpjax.values import expect_at_least
 Batch = dict[str, PyTree]
 _Numbers = TypeVar("_Numbers", float, np.ndarray, jax.Array)
 
+OF_LABELS = 2**31 - 1
+"""The stream of an example's key that says whether its label is told. A key that is split gives the streams 0, 1, …:
+noise that splits would have drawn from a small one."""
+
 
 class Objective(abc.ABC):
     """What a batch costs: a frozen value, as bijectors are.
@@ -303,7 +307,7 @@ def _entry(objective: Objective, batch: Batch, name: str) -> PyTree:
 
 def _partly_unknown(labels: PyTree, keys: jax.Array, share: float) -> jax.Array:
     """The labels, −1 in place of this share of them, by streams of the examples' own keys that no noise comes from."""
-    unknown = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 1), share))(keys)
+    unknown = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, OF_LABELS), share))(keys)
     return jnp.where(unknown, -1, labels.astype(jnp.int32))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeGuard, cast
 
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from nvpjax.bijector import Bijector, PyTree
 from nvpjax.bijectors.masked import Masked
 from nvpjax.bijectors.masks import ChosenMask, Complemented, Mask
-from nvpjax.combinator import Composite
+from nvpjax.combinator import Composite, with_leaves
 
 
 def can_take_turns(bijector: Bijector) -> bool:
@@ -24,12 +24,12 @@ def can_take_turns(bijector: Bijector) -> bool:
 
 def complemented(bijector: Bijector) -> Bijector:
     """The bijector with every mask in it complemented."""
-    return _with_leaves(_complemented_leaf, bijector)
+    return with_leaves(_complemented_leaf, bijector)
 
 
 def in_turns(bijector: Bijector) -> Bijector:
     """The bijector with masks that are chosen on the device: give it ``beside(context, odd)`` for its context."""
-    return bijector if isinstance(bijector, InTurns) else _with_leaves(InTurns, bijector)
+    return bijector if isinstance(bijector, InTurns) else with_leaves(InTurns, bijector)
 
 
 class Turn(NamedTuple):
@@ -104,9 +104,3 @@ def _complement(bijector: Masked) -> Mask:
 
 def _complemented_leaf(leaf: Bijector) -> Bijector:
     return leaf.with_mask(_complement(leaf)) if _has_complement(leaf) else leaf
-
-
-def _with_leaves(change: Callable[[Bijector], Bijector], bijector: Bijector) -> Bijector:
-    if isinstance(bijector, Composite):
-        return bijector.with_parts([_with_leaves(change, part) for part in bijector.parts])
-    return change(bijector)

@@ -232,6 +232,8 @@ def test_what_a_run_cannot_be_sampled_by_is_refused(data_dir, tmp_path):
     for options, said in {
         ("--guidance", "2"): "trained with every label",
         ("--guidance", "-1"): "expected --guidance >= 0",
+        ("--guidance", "1", "--guidance-temperature", "0"): "expected temperature > 0, got 0.0",
+        ("--guidance-ramp",): "expected --guidance above 0",
         ("--denoise",): "was not trained with --noise gaussian",
     }.items():
         with pytest.raises(UserError, match=said):

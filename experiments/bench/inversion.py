@@ -23,7 +23,7 @@ from experiments.bench.products import operations_of_products
 from experiments.bench.timing import medians_in_turns
 from experiments.errors import UserError
 from nvpjax import Autoregressive, Bijector, Flow, Rounds, StepByStep, TarFlow, WholePasses
-from nvpjax.combinator import Composite
+from nvpjax.combinator import with_leaves
 from nvpjax.testing import moved_from_start
 
 
@@ -53,9 +53,11 @@ class Arguments:
 
 def by(inversion, bijector: Bijector) -> Bijector:
     """The bijector with all its autoregressive layers inverted that way."""
-    if isinstance(bijector, Composite):
-        return bijector.with_parts([by(inversion, part) for part in bijector.parts])
-    return replace(bijector, inversion=inversion) if isinstance(bijector, Autoregressive) else bijector
+
+    def of_leaf(leaf: Bijector) -> Bijector:
+        return replace(leaf, inversion=inversion) if isinstance(leaf, Autoregressive) else leaf
+
+    return with_leaves(of_leaf, bijector)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -23,7 +23,8 @@ class CausalTransformer(SequenceNetwork):
     So whatever an ``Autoregressive`` does to the first position is what its transform does at zeros. Step by step, keys
     and values of the positions that have been are kept, and a position costs what it costs alone.
 
-    Args, shapes and errors: as of ``Transformer``.
+    Args, shapes and errors: as of ``Transformer``; ``temperature``, above 0: attention's logits are divided by it (see
+    ``Guided``).
 
     Reference: Zhai et al., *Normalizing flows are capable generative models* (TarFlow), 2024, sec. 3.2. There W' starts
     at 0, as here, and b' as a dense layer's does; here at 0 too, so that a flow begins as the identity.
@@ -36,7 +37,13 @@ class CausalTransformer(SequenceNetwork):
     (True, False)
     """
 
+    temperature: float = 1.0
     stepwise = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.temperature <= 0:
+            raise ValueError(f"CausalTransformer: expected temperature > 0, got {self.temperature}.")
 
     def init(self, key: jax.Array, x: jax.Array, context: Any = None, *, outputs: int) -> tuple[Any, Any]:
         blocks_key, last_key = jax.random.split(key)

@@ -29,14 +29,11 @@ class SequenceNetwork:
     head_width: int = 64
     classes: int = 0
     final_scale: float = 0.0
-    temperature: float = 1.0
 
     def __post_init__(self):
         expect_at_least(self, 1, "width", "depth", "head_width")
         expect_at_least(self, 0, "classes")
         expect_finite(self)
-        if self.temperature <= 0:
-            raise ValueError(f"{type(self).__name__}: expected temperature > 0, got {self.temperature}.")
         if self.width % self.head_width:
             raise ValueError(
                 f"{type(self).__name__}: expected a width that head_width divides, got width={self.width} and "

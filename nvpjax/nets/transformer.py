@@ -22,7 +22,7 @@ class Transformer(SequenceNetwork):
     Args: ``width``: channels of h. ``depth``: blocks. ``head_width``: channels of a head of attention. ``classes``: of
     labels as the context, where −1 is one that is not known and takes the mean of the classes' vectors; others outside
     of 0 … classes − 1 give NaN. ``final_scale``: W' starts as usual (normal, variance 1/width) times this, b' at zero:
-    by default a coupling begins as its transform at zeros. ``temperature``: attention's logits are divided by it.
+    by default a coupling begins as its transform at zeros.
 
     Shapes: x ``(batch, positions, channels)``; context ``(batch, anything)``, labels ``(batch,)`` where there are
     classes, or None; output ``(batch, positions, outputs)``. Normalisation and the weights of attention are in at least
@@ -47,7 +47,7 @@ class Transformer(SequenceNetwork):
         self, params: Any, state: Any, x: jax.Array, context: Any = None, *, outputs: int, train: bool = False
     ) -> tuple[jax.Array, Any]:
         def attend(number, query, key, value):
-            return attention(query, key, value, None, self.temperature)
+            return attention(query, key, value)
 
         h = through_blocks(params["blocks"], self.enter(params, x, context, params["place"]), self.heads, attend)
         return dense(params["output"], layer_norm(params["norm"], h)), state

@@ -1,4 +1,4 @@
-"""What is asked of samples beyond drawing them: guidance, and taking noise away."""
+"""How a run is sampled, beside temperature: guidance, and taking noise away."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nvpjax import Flow, guided
 
 
 @dataclass(frozen=True)
-class Beyond:
+class Sampling:
     """Options of ``sample``; see ``nvpjax.guided`` and ``nvpjax.denoised``."""
 
     guidance: float = 0.0
@@ -30,11 +30,10 @@ class Beyond:
 
     def check(self, config: Config) -> None:
         """Raise UserError for what a run cannot be sampled by."""
-        if not 0 <= self.guidance < math.inf or not 0 < (self.guidance_temperature or 1) < math.inf:
-            raise UserError(
-                f"expected --guidance >= 0 and --guidance-temperature > 0, got {self.guidance} and "
-                f"{self.guidance_temperature}"
-            )
+        if not 0 <= self.guidance < math.inf:
+            raise UserError(f"expected --guidance >= 0, got {self.guidance}")
+        if not self.guidance and self != Sampling(denoise=self.denoise):
+            raise UserError("--guidance-form, --guidance-temperature and --guidance-ramp: expected --guidance above 0")
         if self.guidance:
             try:
                 self.flow(config.model.build(config.data.event_shape))
