@@ -82,6 +82,7 @@ def train(model, draw: Callable[[], np.ndarray], training: Training, minutes: fl
     """Time ten steps of the warm-up, then take as many as the minutes hold."""
     import torch
 
+    warmup = max(1, training.warmup_steps)
     optimizer = torch.optim.Adamax(model.parameters(), lr=0.0, weight_decay=1e-5)
 
     def step(learning_rate: float):
@@ -98,7 +99,7 @@ def train(model, draw: Callable[[], np.ndarray], training: Training, minutes: fl
     timed = []
     for _ in range(10):
         begin = time.perf_counter()
-        step(training.learning_rate / training.warmup_steps)
+        step(training.learning_rate / warmup)
         timed.append(time.perf_counter() - begin)
     seconds = float(np.median(timed))
     steps = max(1, round(60 * minutes / seconds))
@@ -107,7 +108,7 @@ def train(model, draw: Callable[[], np.ndarray], training: Training, minutes: fl
     for number in range(steps):
         done = max(0, number - training.warmup_steps) / max(1, steps - training.warmup_steps)
         rate = end + (training.learning_rate - end) * (1 + math.cos(math.pi * done)) / 2
-        score = step(rate * min(1.0, (number + 1) / training.warmup_steps))
+        score = step(rate * min(1.0, (number + 1) / warmup))
         if (number + 1) % 100 == 0:
             print(f"step {number + 1}: {score:.4f} bits/dim of its batch", flush=True)
     return {"milliseconds": 1000 * seconds, "steps": steps, "minutes": (time.perf_counter() - begin) / 60}
