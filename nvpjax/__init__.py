@@ -1,6 +1,6 @@
 """nvpjax: normalizing flows for JAX and Flax, from pure bijectors to data-parallel multi-scale models."""
 
-from nvpjax import bijectors
+from nvpjax import bijectors, distributions
 from nvpjax.bijector import Bijector, Conditioner, StatelessBijector
 from nvpjax.bijectors import *  # noqa: F403  (its __all__ is the list)
 from nvpjax.chain import Chain, Inverse
@@ -12,14 +12,7 @@ from nvpjax.dequantization import (
     LearnedDequantization,
     UniformDequantization,
 )
-from nvpjax.distributions import (
-    DiagonalNormal,
-    Distribution,
-    ForeignDistribution,
-    NormalMixture,
-    StandardNormal,
-    Uniform,
-)
+from nvpjax.distributions import *  # noqa: F403
 from nvpjax.event import Event
 from nvpjax.fit import Fitted, History, fit
 from nvpjax.flow import Density, Flow
@@ -28,6 +21,7 @@ from nvpjax.models import (
     IAF,
     MAF,
     NICE,
+    CircularSplineCoupling,
     FlowPlusPlus,
     FlowPlusPlusDequantizer,
     Glow,
@@ -55,17 +49,15 @@ __all__ = [
     "Bijector",
     "Chain",
     "Checkpointed",
+    "CircularSplineCoupling",
     "Conditioner",
     "Density",
     "Dequantization",
-    "DiagonalNormal",
-    "Distribution",
     "Event",
     "Fitted",
     "Flow",
     "FlowPlusPlus",
     "FlowPlusPlusDequantizer",
-    "ForeignDistribution",
     "GaussianDequantization",
     "Glow",
     "GlowDequantizer",
@@ -77,7 +69,6 @@ __all__ = [
     "Likelihood",
     "Model",
     "MultiScale",
-    "NormalMixture",
     "Objective",
     "OnAxes",
     "OnColumns",
@@ -90,10 +81,8 @@ __all__ = [
     "ReverseKL",
     "Reversible",
     "SplineCoupling",
-    "StandardNormal",
     "StatelessBijector",
     "TarFlow",
-    "Uniform",
     "UniformDequantization",
     "bits_per_dim",
     "denoised",
@@ -103,3 +92,4 @@ __all__ = [
     "save",
 ]
 __all__ += bijectors.__all__
+__all__ += distributions.__all__

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from nvpjax import Chain, DiagonalNormal, Flow, NormalMixture, StandardNormal, Uniform
+from nvpjax import (
+    ByColumns,
+    Chain,
+    DiagonalNormal,
+    Flow,
+    HeavyTails,
+    Laplace,
+    NormalMixture,
+    StandardNormal,
+    StudentT,
+    Uniform,
+)
 from nvpjax.testing import moved_from_start
 
 KEY = jax.random.key(0)
@@ -129,3 +140,71 @@ def test_an_object_that_is_no_distribution_is_refused():
 def test_trees_are_refused_where_one_array_is_needed(base, name):
     with pytest.raises(TypeError, match=f"{name}: expected latents that are one array, got a tree of 2"):
         Flow(Chain(()), base).init(KEY, (jnp.zeros((1, 2)), jnp.zeros((1, 3))))
+
+
+@pytest.mark.parametrize("degrees", [0.5, 1.0, 5.0, 39.0, 41.0, 1e5])
+def test_student_t(degrees):
+    z, student = np.float32([[0.0, 0.3], [-2.0, 50.0], [1e4, -1e25]]), StudentT(degrees)
+    params = student.init(KEY, z)
+    params["log_degrees"] = params["log_degrees"] + jnp.array([0.0, 0.4])
+    expected = stats.t.logpdf(z.astype(float), degrees * np.exp([0, 0.4])).sum(axis=1)
+    np.testing.assert_allclose(student.log_prob(params, z), expected, rtol=2e-5, atol=2e-5)
+    draws = np.asarray(student.sample(KEY, params, jax.ShapeDtypeStruct((NUMBER, 2), jnp.float32)), float)
+    for column, nu in enumerate(degrees * np.exp([0, 0.4])):
+        assert stats.kstest(draws[:, column], stats.t(nu).cdf).pvalue > 1e-6
+
+
+def test_tails_of_student_t_are_learned():
+    draws = np.float32(np.random.default_rng(0).standard_t(2.0, size=(NUMBER, 1)))
+    student = StudentT(10.0)
+
+    def nats(log_degrees):
+        return -student.log_prob({"log_degrees": log_degrees[None]}, draws).mean()
+
+    start = jnp.log(10.0)
+    for _ in range(20):
+        start -= jax.grad(nats)(start) / jnp.maximum(jax.grad(jax.grad(nats))(start), 1e-2)
+    assert abs(np.exp(start) - 2) < 0.15
+
+
+def test_laplace():
+    z = numbers(5, 2, 2, size=3)
+    np.testing.assert_allclose(Laplace().log_prob((), z), stats.laplace.logpdf(z).sum(axis=(1, 2)), rtol=1e-5)
+    draws = Laplace().sample(KEY, (), jax.ShapeDtypeStruct((NUMBER, 2), jnp.float32))
+    assert all(stats.kstest(np.asarray(column, float), stats.laplace.cdf).pvalue > 1e-6 for column in draws.T)
+
+
+def test_distributions_by_columns():
+    base, z = ByColumns((((2, 0), DiagonalNormal()), ((1,), Laplace()))), numbers(5, 3)
+    params = moved_from_start(KEY, base.init(KEY, z))
+    mean, log_scale = params[0]["mean"], params[0]["log_scale"]
+    expected = stats.norm.logpdf(z[:, [2, 0]], mean, np.exp(log_scale)).sum(axis=1) + stats.laplace.logpdf(z[:, 1])
+    np.testing.assert_allclose(base.log_prob(params, z), expected, rtol=1e-5)
+    draws = base.sample(KEY, params, jax.ShapeDtypeStruct((NUMBER, 3), jnp.float32))
+    check_moments(draws[:, [2, 0]], mean, np.exp(log_scale))
+    check_moments(draws[:, 1:2], np.zeros(1), np.full(1, np.sqrt(2)))
+
+
+@pytest.mark.parametrize("columns", [((0,), (2,)), ((0, 1), (1,)), ((0, 1), ())])
+def test_columns_in_none_or_two_are_refused(columns):
+    with pytest.raises(ValueError, match="each of the columns"):
+        ByColumns(tuple((part, Laplace()) for part in columns))
+
+
+@pytest.mark.parametrize("weight", [0.3, 1.0])
+def test_heavy_tails_are_as_heavy_as_stated(weight):
+    tails = HeavyTails(weight)
+    z = np.array([-12.0, -3.0, -0.1, 0.0, 1e-3, 1.0, 5.0, 9.0])
+    with jax.enable_x64(True):
+        params = dict.fromkeys(tails.init(KEY, jnp.zeros((1, 1)))[0], np.log([weight]))
+        x, log_det = map(np.asarray, tails.inverse(params, (), z[:, None]))
+        again, back, _ = tails.forward(params, (), x)
+    expected = np.sign(z) * np.expm1(-weight * np.log(2 * stats.norm.sf(np.abs(z)))) / weight
+    np.testing.assert_allclose(x[:, 0], expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(again[:, 0], z, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(back, -log_det, atol=1e-9)
+    # P(|x| > t) is (1 + λt)^(−1/λ): the exponent between two far quantiles
+    draws = np.abs(Flow(tails).at(*Flow(tails).init(KEY, np.zeros((1, 1), "float32"))).sample(KEY, 200_000))
+    low, high = np.quantile(draws, [0.99, 0.9999])
+    exponent = np.log(100) / np.log((1 + weight * high) / (1 + weight * low))
+    assert abs(exponent * weight - 1) < 0.15

@@ -19,12 +19,15 @@ from nvpjax import (
     Arctanh,
     Autoregressive,
     BatchNorm,
+    BernsteinPolynomial,
     Bijector,
     BooleanMask,
     Chain,
     ChannelMask,
     Checkerboard,
     Checkpointed,
+    CircularSpline,
+    CircularSplineCoupling,
     Coupling,
     DoubleSigmoidBound,
     ElementwiseTransform,
@@ -33,7 +36,9 @@ from nvpjax import (
     FlowPlusPlus,
     Glow,
     Guided,
+    HeavyTails,
     Householder,
+    InTurn,
     Inverse,
     LeakyReLU,
     Linear,
@@ -41,8 +46,12 @@ from nvpjax import (
     LogisticMixture,
     Logit,
     LULinear,
+    Moebius,
+    MonotoneIntegral,
     MultiScale,
     NoBound,
+    NoMask,
+    NonCompactProjection,
     NormalCDF,
     OnAxes,
     OnColumns,
@@ -71,14 +80,16 @@ from nvpjax import (
     Softplus,
     SplineCoupling,
     Squeeze,
+    SumOfSquares,
     Sylvester,
     Tanh,
     TanhBound,
     TokenMask,
     Triangular,
     WholePasses,
+    Wrap,
 )
-from nvpjax.nets import MADE, MLP, CausalTransformer, ConvolutionNet, GatedNet, ResidualNet, Transformer
+from nvpjax.nets import MADE, MLP, CausalTransformer, ConvolutionNet, GatedNet, OfAngles, ResidualNet, Transformer
 from nvpjax.testing import LADDER
 
 INFINITY = float("inf")
@@ -164,6 +175,22 @@ ZOO: dict[str, Entry] = {
     "logistic mixture": Entry(vector_coupling(mixture), (2,), domain=NEAR),
     "logistic mixture, checkerboard": Entry(Coupling(odd, mixture, GatedNet(4, 1, heads=1)), (2, 2, 1), domain=NEAR),
     "elementwise bijector in a coupling": Entry(vector_coupling(by_element), (2,), domain=NEAR),
+    "bernstein polynomial": Entry(vector_coupling(BernsteinPolynomial(5, limit=2.0)), (2,)),
+    "sum of squares": Entry(vector_coupling(SumOfSquares(degree=2)), (2,), domain=NEAR),
+    "integral of a network": Entry(
+        vector_coupling(MonotoneIntegral(MLP((4,), jax.nn.silu, final_scale=1.0), embedding=2, knots=4)), (2,)
+    ),
+    "transforms in turn": Entry(
+        vector_coupling(InTurn((Affine(), mixture, Additive()))), (2,), domain=NEAR, dtypes=WIDE
+    ),
+    # Of circles: numbers of more than one turn
+    "circular spline": Entry(Coupling(first, CircularSpline(bins=4), OfAngles(mlp)), (2,), -9.0, 9.0),
+    "circular spline, then a turn": Entry(
+        Coupling(NoMask(), InTurn((CircularSpline(bins=2), Additive())), mlp), (1,), -9.0, 9.0, context=2, dtypes=WIDE
+    ),
+    "moebius": Entry(Coupling(first, Moebius(components=2), OfAngles(mlp)), (2,), -9.0, 9.0),
+    "non-compact projection": Entry(Coupling(first, NonCompactProjection(), OfAngles(mlp)), (2,), -9.0, 9.0),
+    "wrap": Entry(Wrap(), (2,), domain=(-3.14, 3.14)),
     # Autoregressive
     "maf layer": Entry(Autoregressive(Affine(), made), (3,)),
     "maf layer, context": Entry(Autoregressive(PaperAffine(), made), (2,), context=2),
@@ -229,6 +256,7 @@ ZOO: dict[str, Entry] = {
     "power, negative": Entry(Power(-0.5), (2,), 0.2, 2.0, POSITIVE),
     "normal cdf": Entry(NormalCDF(), (2,)),
     "leaky relu": Entry(LeakyReLU(0.2), (2,)),
+    "heavy tails": Entry(HeavyTails(), (2,), -9.0, 9.0),
     "event of no axes": Entry(Softplus(), ()),
     # Shapes
     "squeeze": Entry(Squeeze(), (4, 6, 2)),
@@ -275,6 +303,12 @@ ZOO: dict[str, Entry] = {
     "SplineCoupling": Entry(SplineCoupling(2, (8,), bins=4).build((2,)).bijector, (2,), dtypes=WIDE),
     "SplineCoupling of one entry": Entry(
         SplineCoupling(2, (8,), bins=4).build((1,)).bijector, (1,), context=2, dtypes=WIDE
+    ),
+    "CircularSplineCoupling": Entry(
+        CircularSplineCoupling(angles=(0,), passes=1, hidden=(8,), bins=3).build((2,)).bijector,
+        (2,),
+        domain=(-3.14, 3.14),
+        dtypes=WIDE,
     ),
     "FlowPlusPlus": Entry(
         FlowPlusPlus((1, 1, 1), features=2, blocks=1, components=2, heads=0).build((2, 4, 1)).bijector,

@@ -59,10 +59,10 @@ class RationalQuadraticSpline:
         return ()
 
     def forward(self, params: PyTree, theta: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return jax.checkpoint(_forward)(self._bin(theta, x, searched="left"), x)
+        return jax.checkpoint(spline_forward)(self._bin(theta, x, searched="left"), x)
 
     def inverse(self, params: PyTree, theta: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return jax.checkpoint(_inverse)(self._bin(theta, y, searched="bottom"), y)
+        return jax.checkpoint(spline_inverse)(self._bin(theta, y, searched="bottom"), y)
 
     def _bin(self, theta, value, searched):
         """The bin of each element, as far as x ("left") or y ("bottom") tells; outside the square, any."""
@@ -70,45 +70,17 @@ class RationalQuadraticSpline:
         *batch, channels = value.shape
         numbers = theta.astype(dtype).reshape(*batch, self.parameters_per_element, channels)
         widths, heights, slopes = jax.lax.split(numbers, (self.bins, self.bins, self.bins - 1), axis=len(batch))
-        widths, heights = map(_powers, (widths, heights))
         value = value.astype(dtype)
-        number = self._number(*jax.lax.stop_gradient((widths if searched == "left" else heights, value)))
-        # Sums over marked bins, whose gradients are the marks again: no array of edges to go back through.
-        bins = np.arange(self.bins)[:, None]
-        here, before = bins == number[..., None, :], bins < number[..., None, :]
-
-        def edge_and_size(shares):
-            scale = 2 * self.limit * (1 - self.minimum * self.bins) / jnp.sum(shares, axis=-2)
-            edge = self._least * number - self.limit + scale * jnp.sum(jnp.where(before, shares, 0), axis=-2)
-            return edge, self._least + scale * jnp.sum(jnp.where(here, shares, 0), axis=-2)
-
-        # softplus(θ + shift) is 1 at θ = 0, which the outer slopes have in place of the network's say
-        shift = math.log(math.expm1(1 - self.minimum))
-
-        def slope(marked):
-            return self.minimum + jax.nn.softplus(jnp.sum(jnp.where(marked, slopes, 0), axis=-2) + shift)
-
-        (left, width), (bottom, height) = edge_and_size(widths), edge_and_size(heights)
-        return _Bin(
-            left, bottom, width, height, slope(here[..., 1:, :]), slope(here[..., :-1, :]), jnp.abs(value) < self.limit
-        )
-
-    def _number(self, shares, value):
-        """Of the bin that each value lies in: how many inner edges it has reached."""
-        scale = 2 * self.limit * (1 - self.minimum * self.bins) / jnp.sum(shares, axis=-2)
-        number = below = jnp.zeros_like(value)
-        for edge in range(1, self.bins):
-            below += shares[..., edge - 1, :]
-            number += value >= self._least * edge - self.limit + scale * below
-        return number
-
-    @property
-    def _least(self) -> float:
-        """The smallest width and height of a bin."""
-        return 2 * self.limit * self.minimum
+        edges, here = bin_with(widths, heights, value, searched, self.limit, self.minimum)
+        # Of the outer knots no slope is marked: 1, as the tails have it.
+        slope = marked_slope(here[..., 1:, :], slopes, self.minimum)
+        next_slope = marked_slope(here[..., :-1, :], slopes, self.minimum)
+        return Bin(*edges, slope, next_slope, jnp.abs(value) < self.limit)
 
 
-class _Bin(NamedTuple):
+class Bin(NamedTuple):
+    """Where an element is: its bin's edges, and the slopes at its two knots."""
+
     left: jax.Array
     bottom: jax.Array
     width: jax.Array
@@ -118,12 +90,51 @@ class _Bin(NamedTuple):
     inside: jax.Array
 
 
+def bin_with(widths, heights, value, searched, limit, minimum):
+    """The bin that each element of ``value`` lies in, as far as x ("left") or y ("bottom") tells; outside, any.
+
+    From what a network gives for shares of [−limit, limit], ``(*batch, bins, channels)``: left, bottom, width and
+    height of the bin, and which one it is as a mark among all bins.
+    """
+    bins = widths.shape[-2]
+    least, spread = 2 * limit * minimum, 2 * limit * (1 - minimum * bins)
+    widths, heights = map(_powers, (widths, heights))
+
+    def number_of_bin(shares, value):
+        """How many inner edges a value has reached."""
+        scale = spread / jnp.sum(shares, axis=-2)
+        number = below = jnp.zeros_like(value)
+        for edge in range(1, bins):
+            below += shares[..., edge - 1, :]
+            number += value >= least * edge - limit + scale * below
+        return number
+
+    number = number_of_bin(*jax.lax.stop_gradient((widths if searched == "left" else heights, value)))
+    # Sums over marked bins, whose gradients are the marks again: no array of edges to go back through.
+    numbers = np.arange(bins)[:, None]
+    here, before = numbers == number[..., None, :], numbers < number[..., None, :]
+
+    def edge_and_size(shares):
+        scale = spread / jnp.sum(shares, axis=-2)
+        edge = least * number - limit + scale * jnp.sum(jnp.where(before, shares, 0), axis=-2)
+        return edge, least + scale * jnp.sum(jnp.where(here, shares, 0), axis=-2)
+
+    (left, width), (bottom, height) = edge_and_size(widths), edge_and_size(heights)
+    return (left, bottom, width, height), here
+
+
+def marked_slope(marks, slopes, minimum):
+    """The slope that is marked for each element, 1 where the network says 0, and where none is marked."""
+    shift = math.log(math.expm1(1 - minimum))
+    return minimum + jax.nn.softplus(jnp.sum(jnp.where(marks, slopes, 0), axis=-2) + shift)
+
+
 def _powers(numbers):
     """exp, up to a factor that shares do not see."""
     return jnp.exp(numbers - jax.lax.stop_gradient(jnp.max(numbers, axis=-2, keepdims=True)))
 
 
-def _forward(here, x):
+def spline_forward(here, x):
     s = here.height / here.width
     xi = jnp.where(here.inside, (x.astype(s.dtype) - here.left) / here.width, 0.5)
     product = xi * (1 - xi)
@@ -133,7 +144,7 @@ def _forward(here, x):
     return jnp.where(here.inside, y.astype(x.dtype), x), jnp.where(here.inside, log_derivative, 0)
 
 
-def _inverse(here, y):
+def spline_inverse(here, y):
     s = here.height / here.width
     rise = jnp.where(here.inside, (y.astype(s.dtype) - here.bottom) / here.height, 0.5)
     curvature = here.next_slope + here.slope - 2 * s

@@ -1,6 +1,7 @@
 """Ready-made flows, one a file. Assembly only: every line is a bijector that can be used by itself."""
 
 from nvpjax.models.autoregressive import IAF, MAF
+from nvpjax.models.circular_spline_coupling import CircularSplineCoupling
 from nvpjax.models.flow_plus_plus import FlowPlusPlus, FlowPlusPlusDequantizer
 from nvpjax.models.glow import Glow, GlowDequantizer
 from nvpjax.models.jet import Jet
@@ -15,6 +16,7 @@ __all__ = [
     "IAF",
     "MAF",
     "NICE",
+    "CircularSplineCoupling",
     "FlowPlusPlus",
     "FlowPlusPlusDequantizer",
     "Glow",
@@ -39,4 +41,5 @@ MODELS: dict[str, type[Model]] = {
     "tarflow": TarFlow,
     "jet": Jet,
 }
-"""The models by name, as programs and files call them."""
+"""The models by name, as programs and files call them. Of a table's columns, which programs standardise, none is an
+angle: ``CircularSplineCoupling`` is not among them."""

@@ -1,5 +1,6 @@
 """Networks that tell bijectors how to act. The only folder that imports Flax, and it imports nothing else of nvpjax."""
 
+from nvpjax.nets.angles import OfAngles
 from nvpjax.nets.causal_transformer import CausalTransformer
 from nvpjax.nets.conditioner import Network
 from nvpjax.nets.convolution import ConvolutionNet
@@ -23,6 +24,7 @@ __all__ = [
     "LabelEmbedding",
     "NNXConditioner",
     "Network",
+    "OfAngles",
     "ResidualNet",
     "Rounded",
     "Transformer",
