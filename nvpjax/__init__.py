@@ -30,6 +30,8 @@ from nvpjax.models import (
     Model,
     RealNVP,
     RealNVPVectors,
+    ResidualFlow,
+    ResidualFlowVectors,
     SplineCoupling,
     TarFlow,
 )
@@ -78,6 +80,8 @@ __all__ = [
     "RealNVPVectors",
     "Repeat",
     "Reshape",
+    "ResidualFlow",
+    "ResidualFlowVectors",
     "ReverseKL",
     "Reversible",
     "SplineCoupling",

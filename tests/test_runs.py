@@ -35,6 +35,8 @@ from nvpjax.models import (
     Jet,
     RealNVP,
     RealNVPVectors,
+    ResidualFlow,
+    ResidualFlowVectors,
     SplineCoupling,
     TarFlow,
 )
@@ -56,8 +58,10 @@ SMALL = {
     "spline_coupling": SplineCoupling(layers=2, hidden=(4,), bins=2),
     "tarflow": TarFlow(patch=2, width=4, layers=2, depth=1, head_width=2),
     "jet": Jet(patch=2, width=4, couplings=5, depth=1, head_width=2),
+    "residual_flow": ResidualFlow(scales=1, blocks=1, features=2, dense_blocks=1, dense_features=4, coefficient=0.5),
+    "residual_flow_vectors": ResidualFlowVectors(blocks=2, hidden=(4,), coefficient=0.5),
 }
-OF_IMAGES = ("real_nvp", "glow", "flow_plus_plus", "tarflow", "jet")
+OF_IMAGES = ("real_nvp", "glow", "flow_plus_plus", "tarflow", "jet", "residual_flow")
 TRAINING = {"steps": STEPS, "eval_every": 3, "batch_size": 64, "measure_batches": 1, "average_decay": 0.9}
 
 

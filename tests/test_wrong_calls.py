@@ -377,7 +377,9 @@ def test_bijectors_pickle(name):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_flows_pickle(model):
-    flow = MODELS[model]().build((8, 8, 1) if model in ("real_nvp", "nice", "glow", "flow_plus_plus", "jet") else (4,))
+    flow = MODELS[model]().build(
+        (8, 8, 1) if model in ("real_nvp", "nice", "glow", "flow_plus_plus", "jet", "residual_flow") else (4,)
+    )
     assert pickle.loads(pickle.dumps(flow)) == flow
 
 

@@ -40,6 +40,7 @@ from nvpjax import (
     Householder,
     InTurn,
     Inverse,
+    InvertibleResidual,
     LeakyReLU,
     Linear,
     Log,
@@ -69,6 +70,8 @@ from nvpjax import (
     RealNVPVectors,
     Repeat,
     Reshape,
+    ResidualFlow,
+    ResidualFlowVectors,
     Reverse,
     Reversible,
     Scale,
@@ -89,7 +92,18 @@ from nvpjax import (
     WholePasses,
     Wrap,
 )
-from nvpjax.nets import MADE, MLP, CausalTransformer, ConvolutionNet, GatedNet, OfAngles, ResidualNet, Transformer
+from nvpjax.nets import (
+    MADE,
+    MLP,
+    CausalTransformer,
+    ContractiveConvolutions,
+    ContractiveMLP,
+    ConvolutionNet,
+    GatedNet,
+    OfAngles,
+    ResidualNet,
+    Transformer,
+)
 from nvpjax.testing import LADDER
 
 INFINITY = float("inf")
@@ -239,6 +253,9 @@ ZOO: dict[str, Entry] = {
     "radial": Entry(Radial(), (2,)),
     "sylvester": Entry(Sylvester(rank=2), (3,)),
     "sylvester, plane": Entry(Sylvester(rank=1), (2,)),
+    "residual block": Entry(InvertibleResidual(ContractiveMLP((8,))), (2,), dtypes=WIDE),
+    "residual block, context": Entry(InvertibleResidual(ContractiveMLP((8,), 0.5)), (2,), context=2, dtypes=WIDE),
+    "residual block of images": Entry(InvertibleResidual(ContractiveConvolutions(3, 0.5)), (2, 2, 1), dtypes=WIDE),
     # Elementwise
     "fixed affine": Entry(FixedAffine(-2.0, 0.5), (2,)),
     "exp": Entry(Exp(), (2,)),
@@ -308,6 +325,14 @@ ZOO: dict[str, Entry] = {
         CircularSplineCoupling(angles=(0,), passes=1, hidden=(8,), bins=3).build((2,)).bijector,
         (2,),
         domain=(-3.14, 3.14),
+        dtypes=WIDE,
+    ),
+    "ResidualFlowVectors": Entry(ResidualFlowVectors(2, (8,), 0.7).build((2,)).bijector, (2,), dtypes=WIDE),
+    "ResidualFlow": Entry(
+        ResidualFlow(2, 1, 2, 1, 4, coefficient=0.5, log_det="exact").build((2, 2, 1)).bijector,
+        (2, 2, 1),
+        *UNIT,
+        domain=UNIT,
         dtypes=WIDE,
     ),
     "FlowPlusPlus": Entry(

@@ -22,7 +22,19 @@ from experiments.bench.timing import medians_in_turns
 from experiments.config import Config
 from experiments.configs import all_configs
 from experiments.errors import UserError
-from nvpjax.models import IAF, MAF, NICE, FlowPlusPlus, Glow, Jet, Model, SplineCoupling, TarFlow
+from nvpjax.models import (
+    IAF,
+    MAF,
+    NICE,
+    FlowPlusPlus,
+    Glow,
+    Jet,
+    Model,
+    ResidualFlow,
+    ResidualFlowVectors,
+    SplineCoupling,
+    TarFlow,
+)
 
 TRAINED: dict[str, int | None] = {
     "digits": None,
@@ -40,6 +52,8 @@ OTHER_MODELS: tuple[tuple[str, str, Model], ...] = (
     ("digits", "flow_plus_plus", FlowPlusPlus(couplings=(2, 1, 1), features=16, blocks=1, components=8)),
     ("digits", "tarflow", TarFlow(patch=2, width=64, layers=4, depth=2, head_width=32)),
     ("digits", "jet", Jet(patch=2, width=64, couplings=10, depth=1, head_width=32)),
+    ("digits", "residual_flow", ResidualFlow(scales=2, blocks=2, features=32, dense_blocks=1)),
+    ("breast_cancer", "residual_flow_vectors", ResidualFlowVectors(blocks=5)),
     ("breast_cancer", "maf", MAF(layers=5, hidden=(64, 64))),
     ("breast_cancer", "iaf", IAF(layers=5, hidden=(64, 64))),
     ("breast_cancer", "spline_coupling", SplineCoupling(layers=8, hidden=(64, 64))),

@@ -27,6 +27,7 @@ from nvpjax.bijectors.heavy_tails import HeavyTails
 from nvpjax.bijectors.in_turn import InTurn
 from nvpjax.bijectors.integral import MonotoneIntegral
 from nvpjax.bijectors.inversion import Rounds, StepByStep, WholePasses
+from nvpjax.bijectors.invertible_residual import InvertibleResidual
 from nvpjax.bijectors.linear import Householder, Linear, LULinear, Triangular
 from nvpjax.bijectors.masks import AlternatingMask, BooleanMask, ChannelMask, Checkerboard, NoMask
 from nvpjax.bijectors.mixture import LogisticMixture
@@ -35,6 +36,7 @@ from nvpjax.bijectors.normalize import BatchNorm
 from nvpjax.bijectors.patches import Patches
 from nvpjax.bijectors.permutation import Permutation, RandomPermutation, Reverse
 from nvpjax.bijectors.residual import Planar, Radial, Sylvester
+from nvpjax.bijectors.residual_log_det import ExactLogDet, SeriesLogDet
 from nvpjax.bijectors.spline import RationalQuadraticSpline
 from nvpjax.bijectors.squeeze import OrderedSqueeze, Squeeze
 from nvpjax.bijectors.sum_of_squares import SumOfSquares
@@ -59,11 +61,13 @@ __all__ = [
     "Coupling",
     "DoubleSigmoidBound",
     "ElementwiseTransform",
+    "ExactLogDet",
     "Exp",
     "FixedAffine",
     "HeavyTails",
     "Householder",
     "InTurn",
+    "InvertibleResidual",
     "LULinear",
     "LeakyReLU",
     "Linear",
@@ -88,6 +92,7 @@ __all__ = [
     "Reverse",
     "Rounds",
     "Scale",
+    "SeriesLogDet",
     "Shift",
     "Sigmoid",
     "SigmoidBound",

@@ -9,6 +9,7 @@ from nvpjax.models.model import Model
 from nvpjax.models.nice import NICE
 from nvpjax.models.real_nvp import RealNVP
 from nvpjax.models.real_nvp_vectors import RealNVPVectors
+from nvpjax.models.residual_flow import ResidualFlow, ResidualFlowVectors
 from nvpjax.models.spline_coupling import SplineCoupling
 from nvpjax.models.tarflow import TarFlow
 
@@ -25,6 +26,8 @@ __all__ = [
     "Model",
     "RealNVP",
     "RealNVPVectors",
+    "ResidualFlow",
+    "ResidualFlowVectors",
     "SplineCoupling",
     "TarFlow",
 ]
@@ -40,6 +43,8 @@ MODELS: dict[str, type[Model]] = {
     "spline_coupling": SplineCoupling,
     "tarflow": TarFlow,
     "jet": Jet,
+    "residual_flow": ResidualFlow,
+    "residual_flow_vectors": ResidualFlowVectors,
 }
 """The models by name, as programs and files call them. Of a table's columns, which programs standardise, none is an
 angle: ``CircularSplineCoupling`` is not among them."""

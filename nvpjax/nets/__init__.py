@@ -3,10 +3,12 @@
 from nvpjax.nets.angles import OfAngles
 from nvpjax.nets.causal_transformer import CausalTransformer
 from nvpjax.nets.conditioner import Network
+from nvpjax.nets.contraction import Contraction, ContractiveConvolutions, ContractiveMLP
 from nvpjax.nets.convolution import ConvolutionNet
 from nvpjax.nets.flax_conditioner import FlaxConditioner
 from nvpjax.nets.gated import GatedNet
 from nvpjax.nets.label_embedding import LabelEmbedding
+from nvpjax.nets.labelled_contraction import LabelledContraction
 from nvpjax.nets.made import MADE
 from nvpjax.nets.mlp import MLP
 from nvpjax.nets.nnx_conditioner import NNXConditioner
@@ -18,10 +20,14 @@ __all__ = [
     "MADE",
     "MLP",
     "CausalTransformer",
+    "Contraction",
+    "ContractiveConvolutions",
+    "ContractiveMLP",
     "ConvolutionNet",
     "FlaxConditioner",
     "GatedNet",
     "LabelEmbedding",
+    "LabelledContraction",
     "NNXConditioner",
     "Network",
     "OfAngles",

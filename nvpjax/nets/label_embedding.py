@@ -54,18 +54,24 @@ class LabelEmbedding:
         return self.network.apply(params["network"], state, x, vectors, outputs=outputs, train=train)
 
     def _vectors(self, table, x, labels):
-        if labels is None or getattr(labels, "shape", None) != x.shape[:1]:
-            got = "none" if labels is None else f"a context of shape {getattr(labels, 'shape', type(labels).__name__)}"
-            raise ValueError(
-                f"LabelEmbedding: expected one label an example as the context, shape {x.shape[:1]}, got {got}. Give "
-                "labels to every call: init, log_prob, sample."
-            )
-        if not jnp.issubdtype(labels.dtype, jnp.integer):
-            raise TypeError(
-                f"LabelEmbedding: expected labels of an integer dtype, got {labels.dtype}. A context of real numbers "
-                "goes to the network without a LabelEmbedding."
-            )
+        expect_labels(self, x, labels)
         return rows_of(table, labels)
+
+
+def expect_labels(owner: Any, x: jax.Array, labels: Any) -> None:
+    """Raise ValueError where there is not one label an example, TypeError where they are no whole numbers."""
+    name = type(owner).__name__
+    if labels is None or getattr(labels, "shape", None) != x.shape[:1]:
+        got = "none" if labels is None else f"a context of shape {getattr(labels, 'shape', type(labels).__name__)}"
+        raise ValueError(
+            f"{name}: expected one label an example as the context, shape {x.shape[:1]}, got {got}. Give "
+            "labels to every call: init, log_prob, sample."
+        )
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(
+            f"{name}: expected labels of an integer dtype, got {labels.dtype}. A context of real numbers "
+            f"goes to the network without a {name}."
+        )
 
 
 def rows_of(table: jax.Array, labels: jax.Array) -> jax.Array:
