@@ -60,6 +60,14 @@ class Bijector(Checked, abc.ABC):
     READS_CONTEXT = "forward"
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]  # said to type checkers: implementations are dataclasses
 
+    @property
+    def inverse_tolerance(self) -> float:
+        """How far an inverse, and a log-det from the Jacobian's, may be off beside rounding, relatively.
+
+        0, but where a solver stops at a tolerance of its own. ``nvpjax.testing`` adds it to what rounding explains.
+        """
+        return 0.0
+
     @abc.abstractmethod
     def init(self, key: jax.Array, x: PyTree, context: PyTree = None) -> tuple[PyTree, PyTree]:
         """Give ``(params, state)`` for events shaped like those of ``x``. Shapes that do not fit raise ValueError."""

@@ -26,6 +26,10 @@ class Composite(Bijector):
     def parts(self) -> tuple[Bijector, ...]:
         """The bijectors inside."""
 
+    @property
+    def inverse_tolerance(self) -> float:
+        return sum(part.inverse_tolerance for part in self.parts) * self.times
+
     @abc.abstractmethod
     def with_parts(self, parts: Sequence[Bijector]) -> Composite:
         """The same bijector of other parts, as many."""

@@ -81,7 +81,7 @@ def test_other_libraries_are_imported_by_their_own_module_alone():
 
 
 FOLDERS = {
-    "nvpjax": {"bijectors", "distributions", "ecosystem", "models", "nets", "testing"},
+    "nvpjax": {"bijectors", "continuous", "distributions", "ecosystem", "models", "nets", "testing"},
     "experiments": {"bench", "configs", "configs/families", "data", "kit", "machine", "pictures", "runs"},
 }
 NAMES_A_MODEL = ("nvpjax/models/", "experiments/configs/", "experiments/bench/", "experiments/kit/")

@@ -5,6 +5,7 @@ from nvpjax.nets.causal_transformer import CausalTransformer
 from nvpjax.nets.conditioner import Network
 from nvpjax.nets.contraction import Contraction, ContractiveConvolutions, ContractiveMLP
 from nvpjax.nets.convolution import ConvolutionNet
+from nvpjax.nets.field import ConcatSquash, FieldOfImages
 from nvpjax.nets.flax_conditioner import FlaxConditioner
 from nvpjax.nets.gated import GatedNet
 from nvpjax.nets.label_embedding import LabelEmbedding
@@ -20,10 +21,12 @@ __all__ = [
     "MADE",
     "MLP",
     "CausalTransformer",
+    "ConcatSquash",
     "Contraction",
     "ContractiveConvolutions",
     "ContractiveMLP",
     "ConvolutionNet",
+    "FieldOfImages",
     "FlaxConditioner",
     "GatedNet",
     "LabelEmbedding",

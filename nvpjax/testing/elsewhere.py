@@ -284,7 +284,7 @@ def far_ends(subject: Subject, options: Options) -> Seen:
         wide_y, truth = subject.mapped(subject.wide_forward, wide, wide.x)
         x_again, _ = subject.mapped(subject.wide_inverse, wide, wide_y)
         gradient_norm = np.where(np.isfinite(exact.log_det_gradient_norm), exact.log_det_gradient_norm, np.inf)
-        allowed = log_det_tolerance("float32", subject.layers, exact.y.shape[1], truth, abs(place), gradient_norm)
+        allowed = log_det_tolerance(subject.rounding("float32"), exact.y.shape[1], truth, abs(place), gradient_norm)
         known = np.isfinite(exact.log_det) & (exact.jacobian_inverse_norm < 1e9)
         # By how much its entries may be off, a singular value is at most: more volume there cannot be.
         hidden = 1e-9 * np.maximum(usual, exact.jacobian_norm)

@@ -211,7 +211,8 @@ class Subject:
         return max(131, min(1025, 4100 // entries | 1))
 
     def rounding(self, dtype: str) -> float:
-        return rounding(dtype, self.layers)
+        """What rounding explains, relatively, and what the bijector states of its inverse beside."""
+        return rounding(dtype, self.layers) + getattr(self.bijector, "inverse_tolerance", 0.0)
 
     def moved(self, seed: int, size: float | None = None) -> PyTree:
         """``init``'s parameters plus normal noise."""
@@ -330,12 +331,11 @@ class Subject:
         """What rounding explains, for each row: of x after a round trip, of y = f(x), of the log-det."""
         x_scale = np.maximum(np.abs(rows(point.x)).max(axis=1), np.abs(rows(self.x)).max())
         y_scale = np.maximum(np.abs(exact.y).max(axis=1), self._example_y_scale)
-        of_x = value_tolerance(point.dtype, self.layers, x_scale, y_scale, exact.jacobian_inverse_norm)
-        of_y = value_tolerance(point.dtype, self.layers, y_scale, x_scale, exact.jacobian_norm)
+        relative = self.rounding(point.dtype)
+        of_x = value_tolerance(point.dtype, relative, x_scale, y_scale, exact.jacobian_inverse_norm)
+        of_y = value_tolerance(point.dtype, relative, y_scale, x_scale, exact.jacobian_norm)
         dimensions = exact.y.shape[1]
-        of_log_det = log_det_tolerance(
-            point.dtype, self.layers, dimensions, exact.log_det, x_scale, exact.log_det_gradient_norm
-        )
+        of_log_det = log_det_tolerance(relative, dimensions, exact.log_det, x_scale, exact.log_det_gradient_norm)
         # The reference rounds too: entries of the Jacobian as any result does, which its condition number enlarges.
         of_log_det += self.rounding("float64") * exact.condition
         return of_x, of_y, of_log_det

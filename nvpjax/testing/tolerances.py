@@ -31,30 +31,29 @@ def rounding(dtype: str, layers: int) -> float:
 
 
 def value_tolerance(
-    dtype: str, layers: int, result_scale: np.ndarray, input_scale: np.ndarray, jacobian_norm: np.ndarray
+    dtype: str, relative: float, result_scale: np.ndarray, input_scale: np.ndarray, jacobian_norm: np.ndarray
 ) -> np.ndarray:
-    """The largest error of a result y = f(x) that rounding explains, for each row.
+    """The largest error of a result y = f(x) that a relative error on the way explains, for each row.
 
-        ROUNDING_STEPS · ε · layers · (max|y| + ‖∂f/∂x‖₂ · max|x|)
+        relative · (max|y| + ‖∂f/∂x‖₂ · max|x|),     relative = ROUNDING_STEPS · ε · layers + inverse_tolerance
 
     What is rounded on the way enlarges as the Jacobian does; the scales are of the row, or of the example that it is
     drawn from where that is larger: shifts that cancel round at the scale of what they shift.
     """
-    return rounding(dtype, layers) * (result_scale + jacobian_norm * input_scale) + float(jnp.finfo(dtype).tiny)
+    return relative * (result_scale + jacobian_norm * input_scale) + float(jnp.finfo(dtype).tiny)
 
 
 def log_det_tolerance(
-    dtype: str,
-    layers: int,
+    relative: float,
     dimensions: int,
     log_det: np.ndarray,
     input_scale: np.ndarray | float,
     gradient_norm: np.ndarray,
 ) -> np.ndarray:
-    """The largest error of a log-det that rounding explains, for each row, in nats.
+    """The largest error of a log-det that a relative error on the way explains, for each row, in nats.
 
-        ROUNDING_STEPS · ε · layers · (D + |log_det| + ‖∂log_det/∂x‖₂ · max|x|)
+        relative · (D + |log_det| + ‖∂log_det/∂x‖₂ · max|x|)
 
     A sum of D terms in every layer, at an x that is itself known to ε.
     """
-    return rounding(dtype, layers) * (dimensions + np.abs(log_det) + gradient_norm * input_scale)
+    return relative * (dimensions + np.abs(log_det) + gradient_norm * input_scale)

@@ -1,0 +1,168 @@
+"""Continuous flows against matrix exponentials, exact traces, and what their tolerance states."""
+
+import dataclasses
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import linalg
+
+from nvpjax import Affine, ChannelMask, Coupling, Flow
+from nvpjax.continuous import Continuous, ExactTrace, FlowMatching, HutchinsonTrace
+from nvpjax.nets import MLP, ConcatSquash, FieldOfImages
+from nvpjax.testing import moved_from_start
+
+KEY = jax.random.key(0)
+X = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+A = np.array([[0.3, -1.2, 0.0], [0.8, -0.5, 0.4], [0.1, 0.0, 0.7]])
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearField:
+    """f(z, t) = A·z·(1 + t)."""
+
+    def init(self, key, x, context=None, *, outputs):
+        return jnp.asarray(A, x.dtype), ()
+
+    def apply(self, params, state, x, context=None, *, outputs, train=False):
+        return x[..., :-1] @ params.T * (1 + x[..., -1:]), state
+
+
+def test_a_linear_field_is_a_matrix_exponential():
+    flow = Continuous(LinearField(), tolerance=1e-8)
+    with jax.enable_x64(True):
+        x = jnp.asarray(X, "float64")
+        params, state = flow.init(KEY, x)
+        y, log_det, _ = flow.forward(params, state, x)
+        again, back = flow.inverse(params, state, y)
+    np.testing.assert_allclose(y, X.astype(float) @ linalg.expm(1.5 * A).T, atol=1e-6)
+    np.testing.assert_allclose(log_det, 1.5 * np.trace(A), atol=1e-6)  # ∫ (1 + t) dt = 3/2
+    np.testing.assert_allclose(again, X, atol=1e-6)
+    np.testing.assert_allclose(back, -log_det, atol=1e-6)
+
+
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-5, 1e-7])
+def test_errors_are_about_the_tolerance(tolerance):
+    flow = Continuous(ConcatSquash((16,), final_scale=1.0), tolerance=tolerance)
+    with jax.enable_x64(True):
+        x = jnp.asarray(X, "float64")
+        params, state = jax.tree.map(lambda a: a.astype("float64"), flow.init(KEY, x))
+        exactly = dataclasses.replace(flow, tolerance=1e-11)
+        y, log_det, _ = jax.jit(flow.forward)(params, state, x)
+        expected, exact_log_det, _ = jax.jit(exactly.forward)(params, state, x)
+        again, _ = jax.jit(flow.inverse)(params, state, y)
+        jacobians = jax.vmap(jax.jacrev(lambda x: exactly.forward(params, state, x[None])[0][0]))(x)
+    y, log_det, expected, exact_log_det, again = map(np.asarray, (y, log_det, expected, exact_log_det, again))
+    np.testing.assert_allclose(exact_log_det, np.linalg.slogdet(jacobians)[1], atol=1e-8)
+    assert abs(exact_log_det).max() > 0.1
+    for error in (y - expected, log_det - exact_log_det, again - np.asarray(x)):
+        assert np.abs(error).max() < 20 * tolerance
+
+
+def test_no_example_depends_on_the_others():
+    flow = Continuous(ConcatSquash((16,), final_scale=1.0), HutchinsonTrace())
+    params, state = flow.init(KEY, X)
+    together, log_det, _ = flow.forward(params, state, X * np.float32([[1], [30], [1], [1], [1]]))
+    alone, own, _ = flow.forward(params, state, X[:1])
+    np.testing.assert_allclose(alone, together[:1], atol=1e-6)
+    np.testing.assert_allclose(own, log_det[:1], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["rademacher", "normal"])
+def test_hutchinsons_trace_is_unbiased(kind):
+    exact = Continuous(ConcatSquash((8,), final_scale=2.0), steps=8)
+    flow = dataclasses.replace(exact, trace=HutchinsonTrace(kind))
+    params, state = flow.init(KEY, X)
+    _, expected, _ = exact.forward(params, {**state, "noise": ()}, X)
+    keys = jax.vmap(jax.random.key_data)(jax.random.split(jax.random.key(3), 1000))
+    draws = jax.jit(jax.vmap(lambda noise: flow.forward(params, {**state, "noise": noise}, X)[1]))(keys)
+    draws = np.asarray(draws, float)
+    assert np.all(np.abs(draws.mean(axis=0) - expected) < 5 * draws.std(axis=0) / np.sqrt(1000) + 1e-5)
+    assert draws.std(axis=0).min() > 1e-2
+    _, _, moved = flow.forward(params, state, X, train=True)
+    assert np.any(moved["noise"] != state["noise"])
+
+
+def test_a_solve_that_fails_is_no_number():
+    flow = Continuous(ConcatSquash((16,), final_scale=1.0), tolerance=1e-6, most_steps=4)
+    params, state = flow.init(KEY, X)
+    params = moved_from_start(KEY, params, 3.0)
+    y, log_det, _ = flow.forward(params, state, X)
+    assert np.isnan(y).all() and np.isnan(log_det).all()
+    enough = dataclasses.replace(flow, most_steps=4096, tolerance=1e-4)
+    assert np.isfinite(enough.forward(params, state, X)[0]).all()
+
+
+def test_adjoints_agree():
+    def gradient(adjoint):
+        flow = Continuous(ConcatSquash((8,), final_scale=1.0), tolerance=1e-6, most_steps=64, adjoint=adjoint)
+        params, state = flow.init(KEY, X)
+        total = jax.jit(jax.grad(lambda params: flow.forward(params, state, X)[1].sum()))
+        return jax.flatten_util.ravel_pytree(total(params))[0]
+
+    expected = gradient("checkpointed")
+    assert np.abs(expected).max() > 0.1
+    for adjoint in ("backsolve", "direct"):
+        np.testing.assert_allclose(gradient(adjoint), expected, atol=1e-3 * np.abs(expected).max())
+
+
+def test_images():
+    flow, x = (
+        Continuous(FieldOfImages((3,), final_scale=1.0), HutchinsonTrace(), steps=10),
+        X[:, :2].reshape(5, 2, 1, 1),
+    )
+    params, state = flow.init(KEY, x)
+    y, log_det, _ = flow.forward(params, state, x)
+    np.testing.assert_allclose(flow.inverse(params, state, y)[0], x, atol=1e-4)
+    assert log_det.shape == (5,)
+
+
+def test_matching_brings_the_field_to_that_of_a_normal():
+    # Of x ~ N(0, 4) on straight ways to N(0, 1) the mean velocity is z·(t − 4(1 − t))/(t² + 4(1 − t)²).
+    objective = FlowMatching(Flow(Continuous(LinearInTime())))
+    x = 2 * jax.random.normal(KEY, (20_000, 1))
+    params, state = objective.init(KEY, {"x": x})
+    time = jax.random.uniform(jax.random.split(jax.random.key(1))[0], (20_000,))
+
+    def cost(slope):
+        return objective({**params, "bijector": slope}, state, jax.random.key(1), {"x": x}, train=True)[0].mean()
+
+    slope = jnp.zeros(())
+    best = slope - jax.grad(cost)(slope) / jax.grad(jax.grad(cost))(slope)  # a parabola
+    spread = time**2 + 4 * (1 - time) ** 2
+    expected = float(jnp.sum(time - 4 * (1 - time)) / jnp.sum(spread))  # least squares: Σ z·velocity / Σ z²
+    assert abs(best - expected) < 0.03
+    nats, _ = objective({**params, "bijector": slope}, state, KEY, {"x": x})
+    np.testing.assert_allclose(nats, 0.5 * (x[:, 0] ** 2 + np.log(2 * np.pi)), rtol=1e-4)
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearInTime:
+    """f(z, t) = a·z."""
+
+    def init(self, key, x, context=None, *, outputs):
+        return jnp.zeros(()), ()
+
+    def apply(self, params, state, x, context=None, *, outputs, train=False):
+        return params * x[..., :-1], state
+
+
+def test_without_diffrax_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "diffrax", None)
+    flow = Continuous(MLP((4,), jnp.tanh))
+    with pytest.raises(ImportError, match="pip install diffrax"):
+        flow.forward(*flow.init(KEY, X), X)
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(TypeError, match="expected a flow whose bijector is a Continuous"):
+        FlowMatching(Flow(Coupling(ChannelMask(), Affine(), MLP())))
+    with pytest.raises(ValueError, match="tolerance > 0"):
+        Continuous(ConcatSquash(), tolerance=0.0)
+    with pytest.raises(ValueError, match="adjoint"):
+        Continuous(ConcatSquash(), adjoint="none")
+    with pytest.raises(TypeError, match="trace"):
+        Continuous(ConcatSquash(), "exact")
+    assert ExactTrace().noise((), X) is None
