@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import jax
 import tyro
 
 from experiments import command_line
@@ -122,6 +123,8 @@ def train_to_the_end(config: Config, run_dir: Path) -> None:
     except Diverged as error:
         print(error)
         write_atomically(run_dir / DIVERGED, f"{error}\n")
+    finally:
+        jax.clear_caches()  # of four families a process would come to the limit of its memory mappings, and end
 
 
 def write(results: list[dict], path: Path) -> None:

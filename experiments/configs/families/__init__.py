@@ -23,7 +23,7 @@ class Family:
 
 
 GLOW = Glow(levels=3, depth=8, features=128)
-BEST = Family(GLOW, 329, batch_size=64, noise=LearnedAffine(4, 64), average_decay=0.999, learning_rates=(3e-3,))
+BEST = Family(GLOW, 329, batch_size=64, noise=LearnedAffine(4, 64), average_decay=0.999, learning_rates=(1e-2,))
 
 FAMILIES = {
     "glow": Family(GLOW, 283, batch_size=64),
