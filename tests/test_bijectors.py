@@ -94,4 +94,5 @@ def test_every_bijector_mask_transform_and_bound_is_in_the_zoo():
     wanted = {item for item in public(nvpjax) if issubclass(item, Bijector)} | public(nvpjax.bijectors)
     missing = wanted - {kind for entry in ZOO.values() for kind in inside(entry.bijector)}
     missing -= {nvpjax.Rounds}  # has no gradients, and says so: tests/test_transformers.py holds it against the others
+    missing -= {nvpjax.SeriesLogDet}  # an estimate: tests/test_residual_flow.py holds its mean against exact ones
     assert not missing, f"put into tests/zoo.py: {missing}"

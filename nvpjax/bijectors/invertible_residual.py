@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -99,7 +100,7 @@ class InvertibleResidual(Bijector):
         return x.astype(y.dtype), -log_det
 
 
-def fixed_point(g, weights: PyTree, y: jax.Array, rounds: int) -> jax.Array:
+def fixed_point(g: Callable[[PyTree, jax.Array], jax.Array], weights: PyTree, y: jax.Array, rounds: int) -> jax.Array:
     """Solve x + g(weights, x) = y for a contraction g; NaN where it does not come to rest. Has derivatives."""
 
     def at_rest(step, start):

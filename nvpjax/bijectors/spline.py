@@ -90,7 +90,9 @@ class Bin(NamedTuple):
     inside: jax.Array
 
 
-def bin_with(widths, heights, value, searched, limit, minimum):
+def bin_with(
+    widths: jax.Array, heights: jax.Array, value: jax.Array, searched: str, limit: float, minimum: float
+) -> tuple[tuple[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]:
     """The bin that each element of ``value`` lies in, as far as x ("left") or y ("bottom") tells; outside, any.
 
     From what a network gives for shares of [−limit, limit], ``(*batch, bins, channels)``: left, bottom, width and
@@ -123,7 +125,7 @@ def bin_with(widths, heights, value, searched, limit, minimum):
     return (left, bottom, width, height), here
 
 
-def marked_slope(marks, slopes, minimum):
+def marked_slope(marks: jax.Array, slopes: jax.Array, minimum: float) -> jax.Array:
     """The slope that is marked for each element, 1 where the network says 0, and where none is marked."""
     shift = math.log(math.expm1(1 - minimum))
     return minimum + jax.nn.softplus(jnp.sum(jnp.where(marks, slopes, 0), axis=-2) + shift)
@@ -134,7 +136,7 @@ def _powers(numbers):
     return jnp.exp(numbers - jax.lax.stop_gradient(jnp.max(numbers, axis=-2, keepdims=True)))
 
 
-def spline_forward(here, x):
+def spline_forward(here: Bin, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     s = here.height / here.width
     xi = jnp.where(here.inside, (x.astype(s.dtype) - here.left) / here.width, 0.5)
     product = xi * (1 - xi)
@@ -144,7 +146,7 @@ def spline_forward(here, x):
     return jnp.where(here.inside, y.astype(x.dtype), x), jnp.where(here.inside, log_derivative, 0)
 
 
-def spline_inverse(here, y):
+def spline_inverse(here: Bin, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     s = here.height / here.width
     rise = jnp.where(here.inside, (y.astype(s.dtype) - here.bottom) / here.height, 0.5)
     curvature = here.next_slope + here.slope - 2 * s

@@ -100,6 +100,7 @@ class Continuous(Bijector):
     def _solve(self, params, state, start, context, begin, end):
         diffrax = _diffrax()
         wide = start.astype(log_det_dtype(start))
+        begin, end = jnp.asarray(begin, wide.dtype), jnp.asarray(end, wide.dtype)  # times of float64 would widen z
         if self.steps is None:
             controller, first = diffrax.PIDController(rtol=self.tolerance, atol=self.tolerance), None
         else:

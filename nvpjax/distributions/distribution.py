@@ -51,7 +51,7 @@ def drawn(key: jax.Array, like: PyTree, draw: Callable[..., jax.Array], *params:
     return jax.tree.map(lambda like, *rest: draw(*rest).astype(like.dtype), like, keys, like, *params)
 
 
-def expect_array(distribution, z):
+def expect_array(distribution: Distribution, z: Any) -> None:
     if not hasattr(z, "shape"):
         raise TypeError(
             f"{type(distribution).__name__}: expected latents that are one array, got a tree of "
