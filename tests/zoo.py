@@ -92,12 +92,10 @@ from nvpjax import (
     WholePasses,
     Wrap,
 )
-from nvpjax.continuous import Continuous
 from nvpjax.nets import (
     MADE,
     MLP,
     CausalTransformer,
-    ConcatSquash,
     ContractiveConvolutions,
     ContractiveMLP,
     ConvolutionNet,
@@ -258,7 +256,6 @@ ZOO: dict[str, Entry] = {
     "residual block": Entry(InvertibleResidual(ContractiveMLP((8,))), (2,), dtypes=WIDE),
     "residual block, context": Entry(InvertibleResidual(ContractiveMLP((8,), 0.5)), (2,), context=2, dtypes=WIDE),
     "residual block of images": Entry(InvertibleResidual(ContractiveConvolutions(3, 0.5)), (2, 2, 1), dtypes=WIDE),
-    "continuous": Entry(Continuous(ConcatSquash((4,))), (2,), dtypes=WIDE),
     # Elementwise
     "fixed affine": Entry(FixedAffine(-2.0, 0.5), (2,)),
     "exp": Entry(Exp(), (2,)),
