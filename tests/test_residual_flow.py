@@ -64,6 +64,12 @@ def test_slopes_stay_below_the_coefficient(case):
     assert 0.1 * network.coefficient < max(slopes) <= network.coefficient * 1.001
 
 
+def test_more_than_ten_layers_go_in_their_order():
+    network = ContractiveMLP(tuple(range(4, 16)), 0.9)  # widths that differ: out of order they do not fit
+    params, state = network.init(KEY, VECTORS)
+    assert jax.jit(network.apply)(network.weights(params, state), VECTORS).shape == VECTORS.shape
+
+
 def test_inverse_where_rounds_are_too_few_is_no_number():
     block = InvertibleResidual(ContractiveMLP((16,), 0.99), rounds=3)
     params, state = block.init(KEY, VECTORS)

@@ -189,7 +189,8 @@ def _length(a):
 
 
 def _through(weights, x, context, linear):
-    names = sorted(name for name in weights if name != "context")
+    # By number: after jit the keys of a dict are in order of the alphabet, where layer_10 comes before layer_2.
+    names = sorted((name for name in weights if name != "context"), key=lambda name: (len(name), name))
     h = x
     for name in names:
         layer = {key: value.astype(x.dtype) for key, value in weights[name].items()}
