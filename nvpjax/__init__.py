@@ -18,10 +18,12 @@ from nvpjax.fit import Fitted, History, fit
 from nvpjax.flow import Density, Flow
 from nvpjax.guidance import Guided, guided
 from nvpjax.models import (
+    FFJORD,
     IAF,
     MAF,
     NICE,
     CircularSplineCoupling,
+    FFJORDVectors,
     FlowPlusPlus,
     FlowPlusPlusDequantizer,
     Glow,
@@ -45,6 +47,7 @@ from nvpjax.saving import load, save
 __version__ = "0.3.2"
 
 __all__ = [
+    "FFJORD",
     "IAF",
     "MAF",
     "NICE",
@@ -56,6 +59,7 @@ __all__ = [
     "Density",
     "Dequantization",
     "Event",
+    "FFJORDVectors",
     "Fitted",
     "Flow",
     "FlowPlusPlus",

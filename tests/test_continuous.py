@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import linalg
 
-from nvpjax import Affine, ChannelMask, Coupling, Flow
+from nvpjax import FFJORD, Affine, ChannelMask, Coupling, FFJORDVectors, Flow
 from nvpjax.continuous import Continuous, ExactTrace, FlowMatching, HutchinsonTrace
 from nvpjax.nets import MLP, ConcatSquash, FieldOfImages
 from nvpjax.testing import CHECKS, moved_from_start
@@ -173,3 +173,54 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(TypeError, match="trace"):
         Continuous(ConcatSquash(), "exact")
     assert ExactTrace().noise((), X) is None
+
+
+@pytest.mark.parametrize("adjoint", ["checkpointed", "backsolve", "direct"])
+def test_gradients_on_several_devices_are_those_on_one(adjoint):
+    flow = Flow(Continuous(ConcatSquash((4,)), HutchinsonTrace(), adjoint=adjoint))
+    x, context = X[:4], jnp.arange(4) % 2  # a context of integers, which has no gradient
+    params, state = flow.init(KEY, x, context[:, None])
+
+    def cost(params, x, context):
+        return jnp.sum(flow.log_prob(params, state, x, context[:, None])[0])
+
+    expected = jax.value_and_grad(cost)(params, x, context)
+    halves = x.reshape(2, 2, 3), context.reshape(2, 2)
+    on_each = jax.pmap(jax.value_and_grad(cost), in_axes=(None, 0, 0))(params, *halves)
+    for ours, theirs in zip(jax.tree.leaves(on_each), jax.tree.leaves(expected)):
+        np.testing.assert_allclose(np.sum(ours, axis=0), theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "model, shape",
+    [
+        (FFJORDVectors(blocks=2, hidden=(8,), tolerance=1e-11), (3,)),
+        (FFJORD(scales=2, blocks=1, features=(3,), classes=3, trace="exact", tolerance=1e-11), (2, 2, 1)),
+    ],
+    ids=["vectors", "images"],
+)
+def test_densities_of_models_are_those_of_differences_of_latents(model, shape):
+    flow = model.build(shape)
+    context = jnp.array([0, 2, 1]) if getattr(model, "classes", 0) else None
+    with jax.enable_x64(True):
+        x = jax.random.uniform(KEY, (3, *shape), "float64", 0.1, 0.9)
+        params, state = flow.init(KEY, x, context)
+        params = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(KEY, leaf.shape, leaf.dtype), params)
+
+        @jax.jit
+        def latents(x, context):
+            z = flow.bijector.forward(params["bijector"], state["bijector"], x, context)[0]
+            return jnp.concatenate([leaf.reshape(len(x), -1) for leaf in jax.tree.leaves(z)], axis=1)
+
+        log_prob, _ = jax.jit(flow.log_prob)(params, state, x, context)
+        z = np.asarray(latents(x, context))
+        units = 1e-4 * np.eye(z.shape[1]).reshape(-1, 1, *shape)  # differences, of solves that are exact to 1e-11
+        jacobians = np.stack([latents(x + unit, context) - latents(x - unit, context) for unit in units], -1) / 2e-4
+        expected = -0.5 * np.sum(z**2 + np.log(2 * np.pi), axis=1) + np.linalg.slogdet(jacobians)[1]
+        np.testing.assert_allclose(log_prob, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("model, shape", [(FFJORDVectors(), (4,)), (FFJORD(), (8, 8, 1))], ids=["vectors", "images"])
+def test_networks_in_a_coarse_dtype_are_refused(model, shape):
+    with pytest.raises(ValueError, match="float32 or wider"):
+        model.build(shape, network_dtype="bfloat16")

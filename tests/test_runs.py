@@ -26,10 +26,12 @@ from experiments.runs.metrics import read_metrics
 from experiments.runs.trained import density_of, restore_run
 from nvpjax import checked
 from nvpjax.models import (
+    FFJORD,
     IAF,
     MAF,
     MODELS,
     NICE,
+    FFJORDVectors,
     FlowPlusPlus,
     Glow,
     Jet,
@@ -41,6 +43,7 @@ from nvpjax.models import (
     TarFlow,
 )
 from tests.runs import changed, config_of, final_state, picture
+from tests.zoo import ONLY_OF_IMAGES
 
 # One process runs them all: they share the data.
 pytestmark = pytest.mark.xdist_group("runs")
@@ -60,8 +63,10 @@ SMALL = {
     "jet": Jet(patch=2, width=4, couplings=5, depth=1, head_width=2),
     "residual_flow": ResidualFlow(scales=1, blocks=1, features=2, dense_blocks=1, dense_features=4, coefficient=0.5),
     "residual_flow_vectors": ResidualFlowVectors(blocks=2, hidden=(4,), coefficient=0.5),
+    "ffjord": FFJORD(scales=1, blocks=1, features=(2,), tolerance=1e-3),
+    "ffjord_vectors": FFJORDVectors(hidden=(4,), tolerance=1e-3),
 }
-OF_IMAGES = ("real_nvp", "glow", "flow_plus_plus", "tarflow", "jet", "residual_flow")
+OF_IMAGES = (*ONLY_OF_IMAGES, "tarflow")  # of which tarflow takes vectors too
 TRAINING = {"steps": STEPS, "eval_every": 3, "batch_size": 64, "measure_batches": 1, "average_decay": 0.9}
 
 
@@ -76,9 +81,10 @@ def small(name, data_dir, **parts):
     return changed(config, training={**TRAINING, **parts.pop("training", {})}, **parts)
 
 
-def with_long(long, names):
-    """Parameters of a test, of which one is left to ``make test-long``: it takes a minute."""
-    return [pytest.param(name, marks=pytest.mark.long if name == long else ()) for name in names]
+def without_long(names):
+    """Parameters of a test, of which those that take a minute are left to ``make test-long``."""
+    long = ("flow_plus_plus", "ffjord")
+    return [pytest.param(name, marks=pytest.mark.long if name in long else ()) for name in names]
 
 
 class Stopped(Exception):
@@ -105,7 +111,7 @@ def evaluated(capsys, run_dir, *options) -> dict:
     return json.loads(capsys.readouterr().out)["result"]
 
 
-@pytest.mark.parametrize("name", with_long("flow_plus_plus", MODELS))
+@pytest.mark.parametrize("name", without_long(MODELS))
 def test_every_model_trains_goes_on_bit_for_bit_and_is_evaluated_and_sampled(
     name, data_dir, tmp_path, capsys, monkeypatch
 ):
@@ -180,7 +186,7 @@ def test_a_table_has_no_place_of_its_own(tmp_path, capsys):
         evaluate.main([str(tmp_path / "run"), "--data-dir", "elsewhere"])
 
 
-@pytest.mark.parametrize("name", with_long("flow_plus_plus", OF_IMAGES))
+@pytest.mark.parametrize("name", without_long(OF_IMAGES))
 def test_models_that_are_given_labels(name, data_dir, tmp_path, capsys):
     config = small(name, data_dir, model={"classes": 10}, training={"steps": 2, "eval_every": 2, "learning_rate": 0.1})
     run_dir = tmp_path / "run"

@@ -31,6 +31,7 @@ from experiments.runs.trained import density_of, restore_run
 from nvpjax.models import MODELS
 from tests.hostile import checksum, make_beside, make_hostile
 from tests.runs import changed, final_state, picture
+from tests.zoo import ONLY_OF_IMAGES
 
 # One process runs them all: they share runs.
 pytestmark = pytest.mark.xdist_group("table file")
@@ -640,9 +641,7 @@ def test_samples_are_not_written_over_the_data(run_dir, folder, capsys):
     assert "data are read from there" in said and (folder / "people.csv").read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in MODELS if name not in ("real_nvp", "glow", "flow_plus_plus", "jet", "residual_flow")]
-)
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in ONLY_OF_IMAGES])
 def test_every_model_of_vectors_takes_a_context(name, folder):
     data = opened(folder / "people.csv", context=("age",))
     config = dataclasses.replace(configs_to_train()["table"][1], data=data, model=MODELS[name]())

@@ -19,7 +19,7 @@ import nvpjax
 from nvpjax.checked import Checked
 from nvpjax.models import MODELS
 from nvpjax.testing import moved_from_start
-from tests.zoo import ZOO
+from tests.zoo import ONLY_OF_IMAGES, ZOO
 
 CALLS = int(os.environ.get("WRONG_CALLS", "300"))
 """``make test-long`` makes 20,000."""
@@ -377,9 +377,7 @@ def test_bijectors_pickle(name):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_flows_pickle(model):
-    flow = MODELS[model]().build(
-        (8, 8, 1) if model in ("real_nvp", "nice", "glow", "flow_plus_plus", "jet", "residual_flow") else (4,)
-    )
+    flow = MODELS[model]().build((8, 8, 1) if model in ONLY_OF_IMAGES else (4,))
     assert pickle.loads(pickle.dumps(flow)) == flow
 
 

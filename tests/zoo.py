@@ -168,6 +168,9 @@ def norm_between_couplings(axis_name: str | None = None) -> Chain:
     return Chain((vector_coupling(Affine()), BatchNorm(first, axis_name=axis_name), vector_coupling(Affine(), second)))
 
 
+ONLY_OF_IMAGES = ("real_nvp", "glow", "flow_plus_plus", "jet", "residual_flow", "ffjord")
+"""Those of ``MODELS`` that take images and no vectors."""
+
 ZOO: dict[str, Entry] = {
     # Couplings: transforms, bounds, masks, context
     "additive": Entry(vector_coupling(Additive()), (2,)),

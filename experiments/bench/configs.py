@@ -23,9 +23,11 @@ from experiments.config import Config
 from experiments.configs import all_configs
 from experiments.errors import UserError
 from nvpjax.models import (
+    FFJORD,
     IAF,
     MAF,
     NICE,
+    FFJORDVectors,
     FlowPlusPlus,
     Glow,
     Jet,
@@ -53,7 +55,9 @@ OTHER_MODELS: tuple[tuple[str, str, Model], ...] = (
     ("digits", "tarflow", TarFlow(patch=2, width=64, layers=4, depth=2, head_width=32)),
     ("digits", "jet", Jet(patch=2, width=64, couplings=10, depth=1, head_width=32)),
     ("digits", "residual_flow", ResidualFlow(scales=2, blocks=2, features=32, dense_blocks=1)),
+    ("digits", "ffjord", FFJORD(scales=2, blocks=1, features=(32, 32))),
     ("breast_cancer", "residual_flow_vectors", ResidualFlowVectors(blocks=5)),
+    ("breast_cancer", "ffjord_vectors", FFJORDVectors()),
     ("breast_cancer", "maf", MAF(layers=5, hidden=(64, 64))),
     ("breast_cancer", "iaf", IAF(layers=5, hidden=(64, 64))),
     ("breast_cancer", "spline_coupling", SplineCoupling(layers=8, hidden=(64, 64))),

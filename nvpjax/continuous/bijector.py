@@ -7,8 +7,10 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nvpjax.bijector import Bijector, Conditioner, PyTree, expect_conditioner, expect_part, log_det_dtype
+from nvpjax.continuous.alone import traced_alone
 from nvpjax.continuous.trace import ExactTrace, Trace
 from nvpjax.values import expect_at_least, expect_choice, expect_finite
 
@@ -100,7 +102,7 @@ class Continuous(Bijector):
     def _solve(self, params, state, start, context, begin, end):
         diffrax = _diffrax()
         wide = start.astype(log_det_dtype(start))
-        begin, end = jnp.asarray(begin, wide.dtype), jnp.asarray(end, wide.dtype)  # times of float64 would widen z
+        begin, end = np.asarray(begin, wide.dtype), np.asarray(end, wide.dtype)  # times of float64 would widen z
         if self.steps is None:
             controller, first = diffrax.PIDController(rtol=self.tolerance, atol=self.tolerance), None
         else:
@@ -119,7 +121,7 @@ class Continuous(Bijector):
 
             return self.trace.value_and_trace(f, value[0], noise)
 
-        def solve(z, context, noise):
+        def solve(params, z, context, noise):
             context = jax.tree.map(lambda a: a[None], context)
             solution = diffrax.diffeqsolve(
                 diffrax.ODETerm(move),
@@ -138,7 +140,8 @@ class Continuous(Bijector):
             return jax.tree.map(lambda a: jnp.where(arrived, a[-1], jnp.nan), solution.ys)
 
         noise = self.trace.noise(state["noise"], wide)
-        result, log_det = jax.vmap(solve)(wide, context, noise)
+        batch = jax.vmap(solve, in_axes=(None, 0, 0, 0))
+        result, log_det = traced_alone(lambda given: batch(*given), (params, wide, context, noise))
         return result.astype(start.dtype), log_det
 
 

@@ -2,6 +2,7 @@
 
 from nvpjax.models.autoregressive import IAF, MAF
 from nvpjax.models.circular_spline_coupling import CircularSplineCoupling
+from nvpjax.models.ffjord import FFJORD, FFJORDVectors
 from nvpjax.models.flow_plus_plus import FlowPlusPlus, FlowPlusPlusDequantizer
 from nvpjax.models.glow import Glow, GlowDequantizer
 from nvpjax.models.jet import Jet
@@ -14,10 +15,12 @@ from nvpjax.models.spline_coupling import SplineCoupling
 from nvpjax.models.tarflow import TarFlow
 
 __all__ = [
+    "FFJORD",
     "IAF",
     "MAF",
     "NICE",
     "CircularSplineCoupling",
+    "FFJORDVectors",
     "FlowPlusPlus",
     "FlowPlusPlusDequantizer",
     "Glow",
@@ -45,6 +48,8 @@ MODELS: dict[str, type[Model]] = {
     "jet": Jet,
     "residual_flow": ResidualFlow,
     "residual_flow_vectors": ResidualFlowVectors,
+    "ffjord": FFJORD,
+    "ffjord_vectors": FFJORDVectors,
 }
 """The models by name, as programs and files call them. Of a table's columns, which programs standardise, none is an
 angle: ``CircularSplineCoupling`` is not among them."""

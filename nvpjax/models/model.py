@@ -70,6 +70,15 @@ def expect_image(model: Model, event_shape: Shape, divisor: int, likely_fix: str
         )
 
 
+def expect_wide(model: Model, network_dtype: Dtype, reason: str) -> None:
+    """Raise ValueError for networks in a dtype coarser than float32, ``reason`` being what would come of it."""
+    if network_dtype is not None and jnp.finfo(network_dtype).nmant < 23:
+        raise ValueError(
+            f"{type(model).__name__}: expected networks in float32 or wider, got {jnp.dtype(network_dtype)}: rounded "
+            f"so, {reason}. Train with precision float32."
+        )
+
+
 def conditioner(network: Conditioner, *, classes: int = 0, dtype: Dtype = None) -> Conditioner:
     """The network, given labels where there are classes, in the dtype that was asked for."""
     return rounded(LabelEmbedding(network, classes) if classes else network, dtype)

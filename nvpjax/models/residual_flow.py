@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import jax.numpy as jnp
-
 from nvpjax.bijectors.actnorm import ActNorm
 from nvpjax.bijectors.elementwise import Logit
 from nvpjax.bijectors.invertible_residual import InvertibleResidual
@@ -14,7 +12,7 @@ from nvpjax.bijectors.residual_log_det import ExactLogDet, SeriesLogDet
 from nvpjax.bijectors.squeeze import Squeeze
 from nvpjax.chain import Chain
 from nvpjax.flow import Flow
-from nvpjax.models.model import Dtype, Model, Shape, expect_image, expect_vector
+from nvpjax.models.model import Dtype, Model, Shape, expect_image, expect_vector, expect_wide
 from nvpjax.nets import ContractiveConvolutions, ContractiveMLP, LabelledContraction
 from nvpjax.parts import Reshape
 from nvpjax.repeat import Repeat
@@ -63,7 +61,7 @@ class ResidualFlowVectors(Model):
         self, event_shape: Shape, *, axis_name: str | None = None, network_dtype: Dtype = None, scan: bool | None = None
     ) -> Flow:
         expect_vector(self, event_shape, least=1)
-        _expect_wide(self, network_dtype)
+        expect_wide(self, network_dtype, "a contraction would be none, and have no inverse")
         block = InvertibleResidual(ContractiveMLP(self.hidden, self.coefficient), LOG_DETS[self.log_det])
         layers = Repeat(Chain((ActNorm(axis_name), block)), self.blocks, scan)
         return Flow(Chain((layers, ActNorm(axis_name))))
@@ -119,7 +117,7 @@ class ResidualFlow(Model):
     def build(
         self, event_shape: Shape, *, axis_name: str | None = None, network_dtype: Dtype = None, scan: bool | None = None
     ) -> Flow:
-        _expect_wide(self, network_dtype)
+        expect_wide(self, network_dtype, "a contraction would be none, and have no inverse")
         expect_image(self, event_shape, 2 ** (self.scales - 1), "Pad or crop the images, or take fewer scales.")
         height, width, channels = event_shape
         shrunk = 2 ** (self.scales - 1)
@@ -137,12 +135,3 @@ class ResidualFlow(Model):
             parts += [Squeeze(), convolutions]
         flat = Reshape(last, (height * width * channels,))
         return Flow(Chain((*parts, flat, dense, ActNorm(axis_name))))
-
-
-def _expect_wide(model: Model, network_dtype: Dtype) -> None:
-    """Raise ValueError for networks in a coarse dtype: what is rounded so is no contraction, and has no inverse."""
-    if network_dtype is not None and jnp.finfo(network_dtype).nmant < 23:
-        raise ValueError(
-            f"{type(model).__name__}: expected networks in float32 or wider, got {jnp.dtype(network_dtype)}: "
-            "rounded so, a contraction is none, and has no inverse. Train with precision float32."
-        )
