@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nvpjax import Affine, Autoregressive
+from nvpjax import Affine, Autoregressive, BlockAutoregressive
 from nvpjax.nets import MADE
 from nvpjax.testing import moved_from_start
 
@@ -105,3 +105,35 @@ def test_inverse_is_the_paper_s_loop_over_entries():
     found, claimed = jax.jit(layer.inverse)(params, state, y)
     np.testing.assert_allclose(found, x, atol=1e-5)
     np.testing.assert_allclose(claimed, log_det, atol=1e-5)
+
+
+def test_block_autoregressive_is_numpys_masked_network():
+    layer = BlockAutoregressive((3, 2), slope=0.1)
+    x, context = np.random.default_rng(0).normal(size=(2, 5, 3))
+    context = context[:, :2]
+    with jax.enable_x64(True):
+        params, state = layer.init(jax.random.key(0), x, context)
+        params = moved_from_start(jax.random.key(1), params, 1.0)
+        y, _, _ = layer.forward(params, state, x, context)
+    h = x
+    for number, numbers in enumerate(params):
+        weight, log_norm, bias = (np.asarray(numbers[name]) for name in ("weight", "log_norm", "bias"))
+        entries, outputs, _, inputs = weight.shape
+        block_of_row, block_of_column = np.repeat(range(entries), outputs), np.repeat(range(entries), inputs)
+        own = block_of_row[:, None] == block_of_column
+        matrix = weight.reshape(entries * outputs, entries * inputs)
+        matrix = np.where(own, np.exp(matrix), matrix) * (block_of_row[:, None] >= block_of_column)
+        matrix *= np.exp(log_norm.ravel())[:, None] / np.linalg.norm(matrix, axis=1, keepdims=True)
+        h = (np.tanh(h) + 0.1 * h if number else h) @ matrix.T + bias.ravel()
+        if number == 0:
+            h += context @ np.asarray(numbers["context"]).reshape(entries * outputs, -1).T
+    np.testing.assert_allclose(y, h, rtol=1e-12)
+
+
+def test_block_autoregressive_refuses_what_it_cannot_take():
+    with pytest.raises(ValueError, match=r"expected shape \(batch, entries\), got \(2, 3, 4\)"):
+        BlockAutoregressive().init(jax.random.key(0), jnp.ones((2, 3, 4)))
+    with pytest.raises(ValueError, match="slope between 0 and 1"):
+        BlockAutoregressive(slope=0.0)
+    with pytest.raises(ValueError, match="hidden"):
+        BlockAutoregressive(hidden=(0,))

@@ -98,20 +98,20 @@ def train(model, draw: Callable[[], np.ndarray], training: Training, minutes: fl
 
     timed = []
     for _ in range(10):
-        begin = time.perf_counter()
+        begin = time.process_time()
         step(training.learning_rate / warmup)
-        timed.append(time.perf_counter() - begin)
+        timed.append(time.process_time() - begin)
     seconds = float(np.median(timed))
     steps = max(1, round(60 * minutes / seconds))
     print(f"normflows: {1000 * seconds:.0f} ms a step, so {steps} steps", flush=True)
-    begin, end = time.perf_counter(), training.final_learning_rate
+    begin, end = time.process_time(), training.final_learning_rate
     for number in range(steps):
         done = max(0, number - training.warmup_steps) / max(1, steps - training.warmup_steps)
         rate = end + (training.learning_rate - end) * (1 + math.cos(math.pi * done)) / 2
         score = step(rate * min(1.0, (number + 1) / warmup))
         if (number + 1) % 100 == 0:
             print(f"step {number + 1}: {score:.4f} bits/dim of its batch", flush=True)
-    return {"milliseconds": 1000 * seconds, "steps": steps, "minutes": (time.perf_counter() - begin) / 60}
+    return {"milliseconds": 1000 * seconds, "steps": steps, "minutes": (time.process_time() - begin) / 60}
 
 
 def evaluate(model, images: np.ndarray) -> dict:

@@ -3,6 +3,7 @@
 from nvpjax.bijectors.actnorm import ActNorm
 from nvpjax.bijectors.autoregressive import Autoregressive
 from nvpjax.bijectors.bernstein import BernsteinPolynomial
+from nvpjax.bijectors.block_autoregressive import BlockAutoregressive
 from nvpjax.bijectors.bounds import DoubleSigmoidBound, NoBound, SigmoidBound, SoftClipBound, TanhBound
 from nvpjax.bijectors.circular_spline import CircularSpline
 from nvpjax.bijectors.coupling import Coupling
@@ -54,6 +55,7 @@ __all__ = [
     "Autoregressive",
     "BatchNorm",
     "BernsteinPolynomial",
+    "BlockAutoregressive",
     "BooleanMask",
     "ChannelMask",
     "Checkerboard",
