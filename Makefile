@@ -57,6 +57,7 @@ kit: .venv-peers/installed
 	.venv-peers/bin/python -m experiments.kit.far_ends
 	.venv-peers/bin/python -m experiments.kit.peers
 	.venv-peers/bin/python -m experiments.kit.names
+	.venv-peers/bin/python -m experiments.kit.same_maps
 	.venv-peers/bin/python -m pytest tests/test_coming_from.py
 
 # docs/performance.md: depth, compilation, vectors beside six other libraries, fits, posteriors and images beside others,
