@@ -4,8 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 
-from experiments.data.densities import DENSITIES
+from experiments.data.densities import DENSITIES, TORUS, TORUS_MODES, torus
 from experiments.toy2d import MODELS, Arguments, fit, integral
 from nvpjax import RealNVPVectors
 
@@ -44,3 +45,15 @@ def test_flow_of_the_banana_learns_stays_and_integrates_to_one(model):
     assert 3.5 < nats[-1] < 3.75 and max(nats) < 5
     total, density = integral(result.density, np.array([[-10.0, 40.0], [-16.0, 16.0]]), side=600)
     assert abs(total - 1) < 0.01 and density.shape == (600, 600)
+
+
+def test_entropy_of_the_torus_is_that_of_its_draws():
+    x = torus(np.random.default_rng(0), 100_000)
+    assert np.all(np.abs(x) <= np.pi)
+    turns = 2 * np.pi * np.stack(np.meshgrid(*[np.arange(-3, 4)] * 2), axis=-1).reshape(-1, 1, 2)
+    density = 0.0
+    for first, second, correlation in TORUS_MODES:
+        covariance = 0.25 * np.array([[1, correlation], [correlation, 1]])
+        density = density + 0.5 * multivariate_normal((first, second), covariance).pdf(x + turns).sum(axis=0)
+    nats = -np.log(density)
+    assert abs(nats.mean() - TORUS.entropy) < 4 * nats.std() / np.sqrt(len(nats))

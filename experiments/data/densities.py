@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -71,6 +72,34 @@ def banana(rng: np.random.Generator, number: int) -> np.ndarray:
     return np.stack([x2**2 / 4 + rng.standard_normal(number), x2], axis=1)
 
 
+TORUS_MODES = ((math.pi, 0.0, 0.6), (0.5, 2.0, -0.6))
+"""Of each its place, the first on the seam of the first angle, and the correlation."""
+TORUS_WIDTH = 0.5
+
+
+def torus(rng: np.random.Generator, number: int) -> np.ndarray:
+    """Two angles in [−π, π): two normals of standard deviation 0.5, oppositely correlated, wrapped around."""
+    mode = rng.integers(0, 2, number)
+    u, v = rng.standard_normal((2, number))
+    first, second, correlation = np.array(TORUS_MODES).T[:, mode]
+    angles = np.stack([u, correlation * u + np.sqrt(1 - correlation**2) * v], axis=1) * TORUS_WIDTH
+    return (angles + np.stack([first, second], axis=1) + np.pi) % (2 * np.pi) - np.pi
+
+
+def _entropy_of_torus(side: int = 400) -> float:
+    """By the midpoint rule, over the wrapped normals."""
+    axis = -np.pi + 2 * np.pi * (np.arange(side) + 0.5) / side
+    density = np.zeros((side, side))
+    for first, second, correlation in TORUS_MODES:
+        for turn, other_turn in itertools.product((-2, -1, 0, 1, 2), repeat=2):
+            u = (axis - first + 2 * np.pi * turn)[:, None] / TORUS_WIDTH
+            v = (axis - second + 2 * np.pi * other_turn)[None, :] / TORUS_WIDTH
+            squared = (u**2 - 2 * correlation * u * v + v**2) / (1 - correlation**2)
+            volume = 2 * np.pi * TORUS_WIDTH**2 * math.sqrt(1 - correlation**2)
+            density += 0.5 * np.exp(-squared / 2) / volume
+    return float(-np.sum(density * np.log(density)) * (2 * np.pi / side) ** 2)
+
+
 def _seed(rng: np.random.Generator) -> int:
     return int(rng.integers(2**31))
 
@@ -85,3 +114,6 @@ DENSITIES = {
     "pinwheel": DensityOfThePlane(pinwheel),
     "banana": DensityOfThePlane(banana, math.log(2 * math.pi * math.e) + math.log(2)),
 }
+
+TORUS = DensityOfThePlane(torus, _entropy_of_torus())
+"""Of two angles: no density of the plane, but drawn from and compared in the same way."""
