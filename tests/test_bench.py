@@ -45,7 +45,7 @@ def test_each_turn_runs_once_untimed_and_once_timed():
 
 BENCHES = (
     "accelerator compilation contenders depth fit image inversion normflows_glow plane posterior precision real_nvp "
-    "tails transformer vectors"
+    "tables tails transformer vectors"
 )
 
 
