@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from nvpjax.bijector import PyTree, log_det_dtype
+from nvpjax.hashed import hashed
 from nvpjax.values import expect_at_least, expect_finite
 
 
@@ -125,11 +126,7 @@ def _apply(g, told, x):
 
 def noise_of(key: jax.Array, x: jax.Array) -> jax.Array:
     """Normal noise, shaped like x, of which each example's is drawn by the key and that example's bits alone."""
-    bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32).reshape(len(x), -1)
-    # A polynomial modulo 2³²: another in almost every case where a bit differs, whatever its place.
-    factors = jnp.cumprod(jnp.full(bits.shape[1], 0x01000193, jnp.uint32))
-    numbers = jnp.sum((bits ^ bits >> 15) * factors, axis=1, dtype=jnp.uint32)
-    keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
+    keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(hashed(x))
     return jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))(keys)
 
 

@@ -5,6 +5,7 @@ from nvpjax.distributions.circular import UniformCircle, VonMises
 from nvpjax.distributions.distribution import Distribution
 from nvpjax.distributions.foreign import ForeignDistribution
 from nvpjax.distributions.normal import DiagonalNormal, NormalMixture, StandardNormal
+from nvpjax.distributions.resampled import Resampled
 from nvpjax.distributions.tails import Laplace, StudentT
 from nvpjax.distributions.uniform import Uniform
 
@@ -15,6 +16,7 @@ __all__ = [
     "ForeignDistribution",
     "Laplace",
     "NormalMixture",
+    "Resampled",
     "StandardNormal",
     "StudentT",
     "Uniform",
