@@ -42,7 +42,7 @@ def test_imports_run_one_way():
             above = LEVELS[LEVELS.index(path.stem) + 1 :]
             assert not found & {f"nvpjax.{level}" for level in above}, f"{name} imports what is built on it"
         if name.startswith("nvpjax/bijectors/"):
-            allowed = ("nvpjax.bijector", "nvpjax.bijectors", "nvpjax.values")
+            allowed = ("nvpjax.bijector", "nvpjax.bijectors", "nvpjax.hashed", "nvpjax.values")
             inner = {module for module in found if module.startswith("nvpjax")}
             assert all(module.startswith(allowed) for module in inner), f"{name} imports {inner}"
         if name in {
@@ -55,7 +55,7 @@ def test_imports_run_one_way():
             assert not any(module.startswith(combinators) for module in found), f"{name} knows a combinator"
     below = {m for m in imports(ROOT / "nvpjax/bijector.py") if m.startswith("nvpjax")}
     assert all(m.startswith("nvpjax.checked") for m in below), f"nvpjax/bijector.py imports {below}"
-    for leaf in ("checked", "values"):
+    for leaf in ("checked", "hashed", "values"):
         assert not any(m.startswith("nvpjax") for m in imports(ROOT / f"nvpjax/{leaf}.py"))
     known = {module.split(".")[1] for module in imports(ROOT / "nvpjax/combinator.py") if module.startswith("nvpjax.")}
     assert known == {"bijector", "places"}
