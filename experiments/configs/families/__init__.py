@@ -23,18 +23,18 @@ class Family:
 
 
 GLOW = Glow(levels=3, depth=8, features=128)
-BEST = Family(GLOW, 329, batch_size=64, noise=LearnedAffine(4, 64), average_decay=0.999, learning_rates=(1e-2,))
+LEARNED_NOISE = Family(
+    GLOW, 329, batch_size=64, noise=LearnedAffine(4, 64), average_decay=0.999, learning_rates=(1e-2,)
+)
 
 FAMILIES = {
     "glow": Family(GLOW, 283, batch_size=64),
     "real_nvp": Family(RealNVP(scales=2, features=32, blocks=2), 438),
     "mixtures": Family(replace(GLOW, components=4), 518),
     "flow_plus_plus": Family(FlowPlusPlus((2, 2, 2), features=64, blocks=2, components=4, heads=0), 990),
-    "best": BEST,
-    "best_uniform_noise": replace(BEST, noise=Uniform(), milliseconds=283),
-    "best_without_priors": replace(BEST, model=replace(GLOW, learned_prior=False), milliseconds=279),
-    "best_mixtures": replace(BEST, model=replace(GLOW, components=4), batch_size=32, milliseconds=515),
+    "learned_noise": LEARNED_NOISE,
+    "without_priors": replace(LEARNED_NOISE, model=replace(GLOW, learned_prior=False), milliseconds=279),
 }
-"""By name; ``real_nvp`` is the published one scaled down, and nothing else. Of what lies beyond the first four, each
-takes one thing from the best, or gives it one; what averages of the parameters bring, the best's own run says (evaluate
---no-averages)."""
+"""By name; ``real_nvp`` is the published one scaled down, and nothing else. The last two say what learned noise and
+learned priors bring to a Glow, and what averages of the parameters do (evaluate --no-averages); ``mixtures`` beside
+``glow`` says what mixtures do."""
