@@ -224,3 +224,14 @@ def test_densities_of_models_are_those_of_differences_of_latents(model, shape):
 def test_networks_in_a_coarse_dtype_are_refused(model, shape):
     with pytest.raises(ValueError, match="float32 or wider"):
         model.build(shape, network_dtype="bfloat16")
+
+
+def test_evaluations_are_counted_by_example():
+    flow = Continuous(ConcatSquash((16,), final_scale=2.0), steps=8)
+    params, state = flow.init(KEY, X)
+    np.testing.assert_array_equal(flow.evaluations(params, state, X), 1 + 6 * 8)
+    coarse, fine = (
+        np.asarray(dataclasses.replace(flow, steps=None, tolerance=tolerance).evaluations(params, state, X))
+        for tolerance in (1e-3, 1e-6)
+    )
+    assert coarse.shape == (5,) and np.all(coarse < fine) and np.all(coarse % 6 == 1)

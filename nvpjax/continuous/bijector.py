@@ -99,7 +99,18 @@ class Continuous(Bijector):
         seen = with_time(z, time)
         return self.field.apply(params, state["field"], seen, context, outputs=z.shape[-1])[0].astype(z.dtype)
 
+    def evaluations(self, params: PyTree, state: PyTree, x: jax.Array, context: PyTree = None) -> jax.Array:
+        """Give how often the field is evaluated on the way from each x, ``(batch,)``: what forward costs."""
+        solve, given = self._batch_solve(params, state, x, context, 0.0, 1.0)
+        return 1 + 6 * solve(given)[2]  # Tsit5 has six stages a step, rejected steps too
+
     def _solve(self, params, state, start, context, begin, end):
+        solve, given = self._batch_solve(params, state, start, context, begin, end)
+        result, log_det = traced_alone(lambda given: solve(given)[:2], given)
+        return result.astype(start.dtype), log_det
+
+    def _batch_solve(self, params, state, start, context, begin, end):
+        """A function that solves, and what it is given: where examples arrive, their log-dets and numbers of steps."""
         diffrax = _diffrax()
         wide = start.astype(log_det_dtype(start))
         begin, end = np.asarray(begin, wide.dtype), np.asarray(end, wide.dtype)  # times of float64 would widen z
@@ -137,12 +148,11 @@ class Continuous(Bijector):
                 throw=False,
             )
             arrived = solution.result == diffrax.RESULTS.successful
-            return jax.tree.map(lambda a: jnp.where(arrived, a[-1], jnp.nan), solution.ys)
+            return *(jnp.where(arrived, a[-1], jnp.nan) for a in solution.ys), solution.stats["num_steps"]
 
         noise = self.trace.noise(state["noise"], wide)
         batch = jax.vmap(solve, in_axes=(None, 0, 0, 0))
-        result, log_det = traced_alone(lambda given: batch(*given), (params, wide, context, noise))
-        return result.astype(start.dtype), log_det
+        return lambda given: batch(*given), (params, wide, context, noise)
 
 
 def with_time(z: jax.Array, time: jax.Array | float) -> jax.Array:
