@@ -148,7 +148,8 @@ class Continuous(Bijector):
                 throw=False,
             )
             arrived = solution.result == diffrax.RESULTS.successful
-            return *(jnp.where(arrived, a[-1], jnp.nan) for a in solution.ys), solution.stats["num_steps"]
+            z, log_det = jax.tree.map(lambda a: jnp.where(arrived, a[-1], jnp.nan), solution.ys)
+            return z, log_det, solution.stats["num_steps"]
 
         noise = self.trace.noise(state["noise"], wide)
         batch = jax.vmap(solve, in_axes=(None, 0, 0, 0))
