@@ -26,7 +26,8 @@ class Continuous(Bijector):
     ``tolerance``, or are ``steps`` of one size.
 
     What is solved is not exact: x − inverse(forward(x)), and the log-det against the Jacobian, are off by up to some
-    ten times ``tolerance``, which is each step's, of the size of what is solved, and more where the field is stiff.
+    tens of times ``tolerance``, which is each step's: by ten, of the size of what is solved and of how far the map
+    stretches it, and by more where the field is stiff.
     ``inverse_tolerance`` says so, to those who test; with ``steps``, where nothing adapts, ``tolerance`` is what you
     state. An example whose solve fails, since it needs more than ``most_steps``, is NaN, never where it happened to be.
 
