@@ -226,7 +226,8 @@ def draw(path: Path, densities: dict[str, dict[str, np.ndarray]], titles: dict[t
         limits = _limits(DATA[name])
         points = DATA[name].sample(np.random.default_rng(1), 4000)
         row[0].scatter(*points.T, s=1, linewidths=0, color="0.2")
-        row[0].set(title=f"{name.replace('_', ' ')}: data", xlim=limits[0], ylim=limits[1])
+        row[0].set_title(f"{name.replace('_', ' ')}: data", fontsize=8)
+        row[0].set(xlim=limits[0], ylim=limits[1])
         for axis in row[len(families) + 1 :]:
             axis.set_axis_off()
         for axis, (family, density) in zip(row[1:], families.items()):
