@@ -224,6 +224,7 @@ def test_densities_of_models_are_those_of_differences_of_latents(model, shape):
 def test_networks_in_a_coarse_dtype_are_refused(model, shape):
     with pytest.raises(ValueError, match="float32 or wider"):
         model.build(shape, network_dtype="bfloat16")
+    assert model.build(shape, network_dtype="float64") != model.build(shape)  # what is no coarser is taken
 
 
 def test_evaluations_are_counted_by_example():

@@ -122,9 +122,8 @@ def test_folders_are_those_of_the_design_and_each_says_what_it_is():
 
 
 def test_every_model_has_a_row_in_the_tables_of_tests():
-    rows = (
-        names(ROOT / "tests/zoo.py") | names(ROOT / "tests/test_models.py") | names(ROOT / "tests/test_continuous.py")
-    )
+    files = ("zoo.py", "test_models.py", "test_continuous.py")
+    rows = set().union(*(names(ROOT / "tests" / file) for file in files))
     assert rows >= CLASSES and names(ROOT / "tests/test_runs.py") >= CLASSES
 
 

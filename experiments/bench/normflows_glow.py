@@ -37,7 +37,7 @@ class Arguments:
     data_dir: Path | None = None
     """Where CIFAR-10 is prepared; as in training by default."""
     minutes: float = 20.0
-    """Of training."""
+    """Of training, of the processor: other work beside makes it last longer, and no less."""
     learning_rate: float = 1e-3
     """Of Adamax, at its highest."""
     split: str = "test"

@@ -10,7 +10,7 @@ normflows and TFP are taken as their libraries made them, and ours are found fro
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -210,8 +210,10 @@ MAPS: dict[str, Callable[[int], Pairs]] = {
 }
 
 
-def main(arguments: list[str] | None = None) -> None:
-    options = tyro.cli(Arguments, args=arguments, prog="python -m experiments.kit.same_maps", description=__doc__)
+def main(arguments: Sequence[str]) -> None:
+    options = command_line.parse(
+        lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.kit.same_maps", description=__doc__)
+    )
     jax.config.update("jax_enable_x64", True)
     print("| map | largest difference of y | of log_det | largest log_det |\n|---|---|---|---|")
     worst = 0.0

@@ -25,8 +25,8 @@ class FFJORDVectors(Model):
 
         (a solve along a field) x blocks,  each from time 0 to time 1
 
-    Needs diffrax. One of the few flows that is smooth, of a plane as of many entries, and has no order of its entries;
-    a step costs as many evaluations of the network as a solve takes, some tens.
+    Needs diffrax. Smooth, and without an order of the entries; log_prob costs as many evaluations of the network as a
+    solve takes, some tens (``Continuous.evaluations``).
 
     Shapes: events ``(entries,)``; latents the same. Errors: ValueError for sizes below 1, a tolerance that is not above
     0, events that are no vectors, or networks in a dtype coarser than float32.
@@ -61,7 +61,8 @@ class FFJORDVectors(Model):
     ) -> Flow:
         expect_vector(self, event_shape, least=1)
         expect_wide(self, network_dtype, "a solve would make its steps smaller and smaller")
-        solve = Continuous(ConcatSquash(self.hidden), TRACES[self.trace], self.tolerance)
+        field = conditioner(ConcatSquash(self.hidden), dtype=network_dtype)
+        solve = Continuous(field, TRACES[self.trace], self.tolerance)
         return Flow(Repeat(solve, self.blocks, scan))
 
 
@@ -118,7 +119,7 @@ class FFJORD(Model):
         divisor = 2 ** (self.scales - 1)
         expect_image(self, event_shape, divisor, "Pad or crop the images, or take fewer scales.")
         expect_wide(self, network_dtype, "a solve would make its steps smaller and smaller")
-        field = conditioner(FieldOfImages(self.features), classes=self.classes)
+        field = conditioner(FieldOfImages(self.features), classes=self.classes, dtype=network_dtype)
         solves = Repeat(Continuous(field, TRACES[self.trace], self.tolerance), self.blocks, scan)
         levels = [*[Chain((solves, Squeeze(), solves))] * (self.scales - 1), solves]
         return Flow(Chain((Logit(self.alpha), MultiScale(tuple(levels)))))
