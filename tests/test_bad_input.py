@@ -243,6 +243,7 @@ LIBRARY = {
     "Flow++ of two kinds": (lambda: nvpjax.FlowPlusPlus(couplings=(4, 2)), ["three", "(4, 2)"]),
     "TarFlow of no layers": (lambda: nvpjax.TarFlow(layers=0), ["layers=0"]),
     "TarFlow of other heads": (lambda: nvpjax.TarFlow(width=96), ["width=96", "head_width=64"]),
+    "TarFlow of no logit": (lambda: nvpjax.TarFlow(alpha=0.0), ["0 < alpha < 0.5", "0.0"]),
     "TarFlow of cut patches": (lambda: nvpjax.TarFlow(patch=4).build((6, 4, 1)), ["divisible by 4", "(6, 4, 1)"]),
     "Jet of odd rows": (lambda: nvpjax.Jet(patch=4).build((28, 28, 1)), ["divisible by 8", "other patches"]),
     "Jet of odd patches": (lambda: nvpjax.Jet(patch=1).build((4, 4, 3)), ["even number of entries, got 3"]),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import jax
 import jax.numpy as jnp
@@ -270,6 +271,11 @@ LAYERS = {
         TarFlow(2, 8, 3, 2, 4, components=5),
         (5,),
         of_vectors(tarflow_layers(3, LogisticMixture(5))),
+    ),
+    "TarFlow after a logit": (
+        TarFlow(2, 8, 3, 2, 4, alpha=0.25),
+        (4, 4, 1),
+        Flow(Chain((Chain((Logit(0.25), FixedAffine(1 / math.log(3)))), *TARFLOW.bijector.bijectors[1:]))),
     ),
     "TarFlow of vectors": (TarFlow(2, 8, 3, 2, 4), (5,), of_vectors(tarflow_layers(3))),
     "Jet": (Jet(2, 8, 17, 2, 4), (4, 8, 1), JET),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from nvpjax.bijector import Bijector
 from nvpjax.bijectors.autoregressive import Autoregressive
 from nvpjax.bijectors.bounds import NoBound
-from nvpjax.bijectors.elementwise import FixedAffine
+from nvpjax.bijectors.elementwise import FixedAffine, Logit
 from nvpjax.bijectors.mixture import LogisticMixture
 from nvpjax.bijectors.patches import Patches
 from nvpjax.bijectors.permutation import Reverse
@@ -27,7 +29,8 @@ UNIT_RANGE = FixedAffine(2.0, -1.0)
 class TarFlow(Model):
     """TarFlow: affine layers over a sequence, each told by a transformer that sees what comes before.
 
-        2x − 1 → patches → (autoregressive layer → sequence turned round) x layers
+        2x − 1, or l(x) / l(1) of l(x) = logit(α + (1 − 2α)x)
+            → patches → (autoregressive layer → sequence turned round) x layers
 
     Densities take one pass a layer, samples go position by position with a cache (see ``StepByStep``). Vectors are
     sequences of single entries.
@@ -35,7 +38,7 @@ class TarFlow(Model):
     Shapes: images ``(height, width, channels)`` with values in [0, 1], sides divisible by ``patch``, or vectors
     ``(entries,)`` of two entries or more. Latents of images are sequences, ``(positions, patch²·channels)``, those of
     vectors are vectors. Context: labels where there are ``classes``, of which −1 is one that is not known. Errors:
-    ValueError for sizes below 1, or other events.
+    ValueError for sizes below 1, ``alpha`` out of range, or other events.
 
     Params of an affine layer, of T positions with D entries each: D·C + C + T·C (+ classes·C) + depth·(12C² + 13C) +
     2DC + 2D numbers, where C is ``width``.
@@ -67,11 +70,14 @@ class TarFlow(Model):
     components: int = 0
     """Logistics of a mixture for each entry, as in Flow++, which fit what has edges, such as black pixels with uniform
     noise; 0 for affine layers, which are TarFlow's own."""
+    alpha: float | None = None
+    """α of the logit that pixels go through first, above 0, as in Real NVP, for images of which many pixels are black
+    or white; None for 2x − 1, which is TarFlow's own. Vectors do without."""
 
     def __post_init__(self):
         expect_at_least(self, 1, "patch", "layers")
         expect_at_least(self, 0, "components")
-        self._network()  # refuses what does not fit
+        self._first(), self._network()  # refuse what does not fit
 
     def build(
         self, event_shape: Shape, *, axis_name: str | None = None, network_dtype: Dtype = None, scan: bool | None = None
@@ -84,7 +90,14 @@ class TarFlow(Model):
             return Flow(Chain((Reshape((entries,), (entries, 1)), layers, Reshape((entries, 1), (entries,)))))
         expect_image(self, event_shape, self.patch, "Pad or crop the images, or cut other patches.")
         height, width, channels = event_shape
-        return Flow(Chain((UNIT_RANGE, Patches(self.patch, (height, width, channels)), layers)))
+        return Flow(Chain((self._first(), Patches(self.patch, (height, width, channels)), layers)))
+
+    def _first(self) -> Bijector:
+        if self.alpha is None:
+            return UNIT_RANGE
+        if not 0 < self.alpha < 0.5:  # at 0 the ends would be infinitely far
+            raise ValueError(f"TarFlow: expected 0 < alpha < 0.5, got {self.alpha}.")
+        return Chain((Logit(self.alpha), FixedAffine(1 / math.log((1 - self.alpha) / self.alpha))))
 
     def _network(self) -> CausalTransformer:
         return CausalTransformer(self.width, self.depth, self.head_width, self.classes)
