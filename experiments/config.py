@@ -15,6 +15,8 @@ from nvpjax.models import Model
 
 Memory = Literal["stored", "checkpointed", "reversible"]
 """What the backward pass goes back by."""
+SHARE_OF_THE_START = 0.1
+"""In averages, above which a line says so."""
 Precision = Literal["float32", "bfloat16"]
 """Of the networks' arithmetic in a training step."""
 
@@ -89,6 +91,22 @@ class Training:
                 wrong.append(f"--{name} {value}: expected one of {', '.join(get_args(choices))}")
         if wrong:
             raise UserError(f"{'; '.join(wrong)}; --help shows what each option means and its default")
+
+    def remarks(self) -> list[str]:
+        """What does not fit the number of steps, a line each: it is done as it was asked for."""
+        remarks, steps = [], self.steps
+        if 0 < steps <= self.warmup_steps:
+            remarks.append(
+                f"--warmup-steps {self.warmup_steps}: the learning rate still rises when the {steps} steps end; "
+                f"--warmup-steps {steps // 10} would be usual"
+            )
+        held = self.average_decay**steps if steps else 0.0
+        if held > SHARE_OF_THE_START:
+            remarks.append(
+                f"--average-decay {self.average_decay:g}: after {steps} steps the averages that are evaluated are "
+                f"parameters of the start by {held:.0%}; --average-decay 0 keeps none"
+            )
+        return remarks
 
 
 @dataclass(frozen=True)

@@ -188,6 +188,7 @@ def main(arguments: Sequence[str]) -> None:
     if unknown:
         raise UserError(f"--only {' '.join(unknown)}: expected names among {', '.join(FAMILIES)}")
     results = kept(options.out)
+    held = len(results)
     for name, rate in in_turns():
         family = FAMILIES[name]
         config = config_of(family, rate, options.minutes)
@@ -204,8 +205,9 @@ def main(arguments: Sequence[str]) -> None:
     best = _best_first(results)[0]
     print(table(results), end="")
     print(
-        f"search: {len(results)} runs; the lowest is {best['family']} with {best['curve'][-1][2]:.4f} bits/dim on "
-        f"validation images; numbers in {options.out}, picture in {options.out.with_suffix('.png')}"
+        f"search: {len(results)} runs, {held} of them from before and not trained again (--out names another file); "
+        f"the lowest is {best['family']} with {best['curve'][-1][2]:.4f} bits/dim on validation images; numbers in "
+        f"{options.out}, picture in {options.out.with_suffix('.png')}"
     )
 
 

@@ -135,7 +135,7 @@ def main(arguments: Sequence[str]) -> None:
     config, run_dir = options.config.opened(), options.run_dir or Path("runs") / options.config.name
     check_run_directory(config, run_dir)  # before anything of a pod is written there
     with pod.joined(options.pod, run_dir) as watch:
-        for remark in config.data.remarks() if pod.is_first() else ():
+        for remark in (*config.data.remarks(), *config.training.remarks()) if pod.is_first() else ():
             print(printable(remark))
         line = train(config, run_dir, keep=options.keep, max_skipped=options.max_skipped, watch=watch)
         if pod.is_first():

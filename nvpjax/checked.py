@@ -66,6 +66,14 @@ def expect_made_for(owner: Checked, maker: str, given: dict[str, PyTree], x: PyT
         if all(jnp.shape(leaf) == like.shape and _kind(leaf) == _kind(like) for leaf, like in pairs):
             return
     got, expected = _by_place(given), _by_place(made)
+    of_context = next(
+        (place for place in got if context is None and "context" in place and place not in expected), None
+    )
+    if of_context:
+        raise ValueError(
+            f"{type(owner).__name__}: expected a context, with which {of_context} was made, {_said(got, of_context)}; "
+            "got none. Give one with a row for each x."
+        )
     for place in (*expected, *got):
         if got.get(place) != expected.get(place):
             raise ValueError(

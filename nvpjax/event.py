@@ -48,8 +48,8 @@ class Event:
         """The shapes and dtypes of ``number`` such events; of another ``shape``, where the event is one array."""
         if not isinstance(number, int) or number < 0:
             raise TypeError(
-                f"Flow: expected the number of events, a whole number, got {number!r}. The event is remembered from "
-                "init; another one's shape is event_shape=…"
+                f"Flow: expected the number of events, a whole number of at least 0, got {number!r}. The event is "
+                "remembered from init; another one's shape is event_shape=…"
             )
         if shape is not None and len(self.shapes) != 1:
             raise ValueError(f"Flow: expected event_shape for events that are one array, got {shape} for {self.shape}.")

@@ -115,8 +115,9 @@ def fit(
     steps of ``training``.
 
     Errors: TypeError for whole numbers in a flow's x, or what is no flow or objective; ValueError for numbers that are
-    not finite (the row is named), arrays of different numbers of rows, too few rows to hold any out, options out of
-    range; FloatingPointError after more than 10 skipped steps in a row, or where no evaluation was finite.
+    not finite, or of which the flow has no density (the row is named), arrays of different numbers of rows, too few
+    rows to hold any out, options out of range; FloatingPointError after more than 10 skipped steps in a row, or where
+    no evaluation was finite.
 
     Reference: Prechelt, *Early stopping, but when?*, 1998, sec. 2 (by patience); Kingma, Ba, *Adam*, 2015.
 
@@ -148,15 +149,25 @@ def fit(
     rounds = _rounds(steps, evaluate_every)
 
     programs = _programs_of(objective, optimizer or _Adam(learning_rate, steps), average_decay)
-    train_state = programs.start(init_key, _batch(data, next(batches)))
+    first = _batch(data, next(batches))
+    train_state = programs.start(init_key, first)
     train, measure, evaluate = programs.loops(train_state, rows[:batch_size], noise_key, data)
     measures = is_measured(train_state.state)
 
+    def nats_of(variables, chosen):
+        padded = np.resize(chosen, (-(-len(chosen) // batch_size), batch_size))
+        _, nats = evaluate(variables, padded, evaluation_key, data)
+        return np.asarray(nats, np.float64).ravel()[: len(chosen)]
+
     history, best, fewest, waited = [], None, math.inf, 0
+    unseen = None if number is None else np.arange(number)  # rows to look at where something is not finite
     with _bar(len(rounds), progress) as tell:
         for steps_of_round in rounds:
             train_state, metrics = train(train_state, _stacked(batches, steps_of_round), noise_key, data)
             step, nats = int(train_state.step), np.asarray(metrics["nats"], np.float64)
+            if unseen is not None and not np.all(np.isfinite(nats)):
+                _check_rows(nats_of(programs.start(init_key, first).evaluated, unseen))
+                unseen = None
             _check_skipped(metrics["skipped_in_a_row"], step)
             if measures:
                 params, state = train_state.evaluated
@@ -164,9 +175,10 @@ def fit(
                 state, _ = measure(state, (keys, _stacked(batches, MEASURED)), params, data)
                 train_state = train_state.with_measured(state, of_averages=average_decay is not None)
             if len(held_out):
-                padded = np.resize(held_out, (-(-len(held_out) // batch_size), batch_size))
-                _, held_out_nats = evaluate(train_state.evaluated, padded, evaluation_key, data)
-                now = float(np.mean(np.asarray(held_out_nats, np.float64).ravel()[: len(held_out)]))
+                now = float(np.mean(nats_of(train_state.evaluated, held_out)))
+                if unseen is not None and not math.isfinite(now):
+                    _check_rows(nats_of(programs.start(init_key, first).evaluated, unseen))
+                    unseen = None
             else:
                 now = math.nan
             finite = nats[np.isfinite(nats)]
@@ -349,6 +361,17 @@ def _check_skipped(skipped_in_a_row: jax.Array, step: int) -> None:
         raise FloatingPointError(
             f"fit: expected finite losses and gradients, got {most} steps in a row without, up to step {step}. Bring "
             "the data to about unit scale, or lower the learning rate."
+        )
+
+
+def _check_rows(nats: np.ndarray) -> None:
+    """Of all rows, at the parameters that training begins with. Huge ones are left to training."""
+    bad = np.flatnonzero(np.isnan(nats))
+    if len(bad):
+        raise ValueError(
+            f"fit: expected rows that the flow takes, got {len(bad)} of {len(nats)} whose log p is NaN before any step,"
+            f" the first is row {bad[0]}. A zero before Log or Logit is such a row: leave these rows out, or shrink "
+            "the interval. Where a layer starts from the first batch, as ActNorm does, one of its rows spoils all."
         )
 
 

@@ -140,7 +140,12 @@ class Flow(Checked):
         return jax.eval_shape(self.bijector.forward, params["bijector"], state["bijector"], x, context)[0]
 
     def at(self, params: PyTree, state: PyTree) -> Density:
-        """Give the flow with its numbers: a ``Density`` to pass on."""
+        """Give the flow with its numbers: a ``Density`` to pass on. Errors: TypeError where they changed places."""
+        if not ("base" in params and "event" in state):
+            raise TypeError(
+                "Flow: expected params and state, as init gives them, in this order, got "
+                f"{jax.tree.map(jnp.shape, params)} and {jax.tree.map(jnp.shape, state)}."
+            )
         return Density(self, params, state)
 
 
@@ -185,7 +190,9 @@ class Density:
         context = _for_all(context, x)
         expect_batch(self.flow, x, context)
         if Event.of(x).shape != self.event_shape:
-            raise ValueError(f"Density: expected x of events {self.event_shape}, got {Event.of(x).shape}.")
+            raise ValueError(
+                f"Density: expected x of events {self.event_shape}, got {Event.of(x).shape}. A single event is x[None]."
+            )
         return self.flow.log_prob(self.params, self.state, x, context)[0]
 
     def sample(self, key: jax.Array, number: int, context: PyTree = None) -> PyTree:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,7 +64,11 @@ def load(path: str | os.PathLike[str], known: Known = ()) -> Density:
     """
     whole = io.BytesIO(Path(path).read_bytes())
     try:
+        if not zipfile.is_zipfile(whole):
+            raise ValueError("nvpjax.save did not write it, or it is cut")
         with np.load(whole, allow_pickle=False) as held:
+            if "description" not in held:
+                raise ValueError("nvpjax.save did not write it")
             document = json.loads(bytes(held["description"]))
             if document["format"] != FORMAT:
                 raise ValueError(f"its format is {document['format']}, this version reads {FORMAT}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 MOST = 2**20
@@ -33,7 +34,10 @@ def expect_choice(owner: Any, name: str, choices: tuple[str, ...]) -> None:
 
 def whole_numbers(owner: Any, name: str) -> tuple[int, ...]:
     """A field of places as a tuple of Python's integers. Raise TypeError where one is something else."""
-    values = tuple(getattr(owner, name))
+    given = getattr(owner, name)
+    if not isinstance(given, Iterable):
+        raise TypeError(f"{type(owner).__name__}: expected {name} as a tuple, such as ({given!r},), got {given!r}.")
+    values = tuple(given)
     if not all(hasattr(value, "__index__") and not isinstance(value, bool) for value in values):
         raise TypeError(f"{type(owner).__name__}: expected {name} of whole numbers, got {values}.")
     return tuple(map(operator.index, values))

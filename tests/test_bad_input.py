@@ -265,6 +265,16 @@ LIBRARY = {
         lambda: nvpjax.BatchNorm().forward(*nvpjax.BatchNorm().init(KEY, VECTORS)[::-1], VECTORS),
         ["BatchNorm: expected params", "changed places"],
     ),
+    "a density of params and state that changed places": (
+        lambda: small_flow().at(*small_flow_variables()[::-1]),
+        ["Flow: expected params and state", "in this order"],
+    ),
+    "one event for a density": (
+        lambda: nvpjax.Flow(nvpjax.Scale()).at(*nvpjax.Flow(nvpjax.Scale()).init(KEY, VECTORS)).log_prob(VECTORS[0]),
+        ["expected x of", "x[None]"],
+    ),
+    "a column that is no tuple": (lambda: nvpjax.OnColumns(nvpjax.Log(), 0), ["columns as a tuple, such as (0,)"]),
+    "an event_shape that is none": (lambda: nvpjax.MAF().build(4), ["expected an event_shape, such as (4,)"]),
     "a forgotten context": (
         lambda: affine().forward(*affine().init(KEY, VECTORS, VECTORS), VECTORS),
         ["Coupling: expected params", "without context"],
@@ -556,7 +566,7 @@ COMMANDS = {
         ["config.json cannot be read", "../../x", "letters, digits"],
     ),
     "config that is a list": ((evaluate, RUN), {"config.json": [1]}, ["config.json cannot be read"]),
-    "a table without a file": ((train, "table"), {}, ["no data are named: expected --data FILE"]),
+    "a table without a file": ((train, "table"), {}, ["no data are named: expected where they lie (--data FILE)"]),
     "a table that is not there": ((train, "table", "--data", f"{RUN}/a.csv"), {}, ["a.csv is not there"]),
     "a table of another kind": (*table(PAIRS, name="a.xlsx"), ["a file that ends in .csv, .tsv, .txt, .npy"]),
     "a table of nothing": (*table(""), ["is empty", "lines of numbers"]),
@@ -633,7 +643,11 @@ COMMANDS = {
         {"config.json": GIVEN_THE_FIRST, "a.csv": "1\n2\n"},
         ["data are read from there"],
     ),
-    "images without a place": ((train, "images"), {}, ["no data are named: expected --images FOLDER or FILE"]),
+    "images without a place": (
+        (train, "images"),
+        {},
+        ["no data are named: expected where they lie (--images FOLDER or FILE"],
+    ),
     "images in a folder without pictures": (
         *images("a/b.txt", "", at="a"),
         ["a holds no picture", ".png, .jpg, .jpeg"],

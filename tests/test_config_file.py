@@ -198,3 +198,11 @@ def test_model_and_noise_may_stand_anywhere_and_the_last_one_counts():
     assert chosen["cifar10"][1].data.noise == Learned() and chosen["cifar10"][1].published == 3.49
     chosen, _ = with_choices(configs, ["cifar10", "--model", "glow"])
     assert chosen["cifar10"][1].published is None and chosen["cifar10"][1].published_by == ""
+
+
+def test_what_outlasts_the_steps_is_said():
+    assert Training(steps=1000, warmup_steps=100, average_decay=0.99).remarks() == []
+    warmup, averages = Training(steps=60, warmup_steps=100, average_decay=0.999).remarks()
+    assert warmup.startswith("--warmup-steps 100") and "--warmup-steps 6 would be usual" in warmup
+    assert averages.startswith("--average-decay 0.999") and "of the start by 94%" in averages
+    assert Training(steps=0, warmup_steps=100, average_decay=0.999).remarks() == []

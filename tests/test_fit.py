@@ -22,6 +22,7 @@ from nvpjax import (
     Flow,
     Inverse,
     Likelihood,
+    Log,
     Logit,
     PixelLikelihood,
     Reverse,
@@ -272,6 +273,15 @@ def test_rows_held_out_whose_nats_are_never_finite_are_told(monkeypatch):
     x[0] = 1e30
     with pytest.raises(FloatingPointError, match="finite nats on the rows held out"):
         fit(KEY, Flow(Shift()), x, steps=5)
+
+
+@pytest.mark.parametrize("is_held_out", [False, True])
+def test_rows_that_the_flow_does_not_take_are_named(monkeypatch, is_held_out):
+    known_rows(monkeypatch, [7, 8] if is_held_out else [0, 1])
+    x = np.exp(gaussian(50))
+    x[7, 1] = 0.0
+    with pytest.raises(ValueError, match="1 of 50 whose log p is NaN before any step, the first is row 7"):
+        fit(KEY, Flow(Chain((Log(), Triangular()))), x, steps=20, batch_size=5)
 
 
 def test_no_bar_where_there_is_no_terminal(capsys):

@@ -287,7 +287,7 @@ def test_an_archive_is_never_unpickled(tmp_path, monkeypatch):
 
 def test_options_that_do_not_fit(folder, tmp_path, capsys):
     for given, said in (
-        ((), "no data are named: expected --images FOLDER or FILE"),
+        ((), "no data are named: expected where they lie (--images FOLDER or FILE"),
         (("--images", folder, "--size", "0"), "--size 0: expected above 0"),
         (("--images", folder, "--size", "6", "--levels", "2"), "divisible by 4, got (6, 6, 3)"),
         (("--images", folder, "--size", "8", "--shifts", "9"), "--shifts 9: expected at least 0, at most 8"),

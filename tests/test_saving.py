@@ -101,6 +101,14 @@ def test_density_reads_back_bit_for_bit(name, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["density"]
 
 
+def test_what_save_did_not_write_is_said_to_be_that(tmp_path):
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n")
+    for name in ("other.npz", "picture.png"):
+        with pytest.raises(ValueError, match=rf"{name} cannot be read: nvpjax.save did not write it"):
+            load(tmp_path / name)
+
+
 def test_ensemble_and_bfloat16_arrays_read_back(tmp_path):
     flow = Flow(Scale())
     params, state = jax.vmap(flow.init, (0, None))(jax.random.split(jax.random.key(0), 3), X)

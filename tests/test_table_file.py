@@ -289,7 +289,7 @@ def test_files_that_are_none_are_refused(tmp_path, monkeypatch):
     for name in ("pipe.csv", "folder.csv", "a.xlsx"):
         assert "expected a table, a file that ends in .csv, .tsv, .txt, .npy" in refusal(tmp_path / name)
     assert "is no text in UTF-8" in refusal(tmp_path / "a.csv")
-    with pytest.raises(UserError, match="no data are named: expected --data FILE"):
+    with pytest.raises(UserError, match=r"no data are named: expected where they lie \(--data FILE\)"):
         train.main(["table"])
 
 

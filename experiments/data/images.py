@@ -206,7 +206,7 @@ def open_dataset(data: ImageData) -> tfds.core.DatasetBuilder:
         raise UserError(
             f"data set {data.dataset} is not prepared under {data.data_dir}: expected "
             f"{data.data_dir / data.dataset}/VERSION/dataset_info.json; prepare it with tensorflow-datasets "
-            "(file format array_record) or point --data-dir to where it lies"
+            "(file format array_record; docs/data.md has the lines) or point --data-dir to where it lies"
         )
     with _damage_told(versions[-1]):
         return tfds.builder_from_directory(versions[-1].parent)

@@ -16,7 +16,7 @@ NAMED = 8
 def expect_path(path: Path | None, option: str) -> Path:
     """The path. Errors: UserError where none is named, or nothing is there."""
     if path is None:
-        raise UserError(f"no data are named: expected {option}")
+        raise UserError(f"no data are named: expected where they lie ({option})")
     if not path.exists():
         raise UserError(f"{path} is not there: name the place where the data lie now ({option})")
     return path

@@ -28,6 +28,7 @@ class TrainingProgress:
         self._clock_step = first_step
         self._outside = self._outside_before = self._waited = 0.0
         self._seconds_before = seconds_before
+        self._has_evaluated = False
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -99,6 +100,9 @@ class TrainingProgress:
     def paused(self):
         """Stop the clock of examples per second for an evaluation."""
         start = time.monotonic()
+        if not self._has_evaluated:
+            self.say(f"step {self._step}: the first evaluation compiles ...")
+        self._has_evaluated = True
         yield
         self._outside += time.monotonic() - start
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -51,6 +51,7 @@ class Model(abc.ABC):
 
 def expect_vector(model: Model, event_shape: Shape, least: int = 2) -> int:
     """Give the number of entries. Raise ValueError for events that are no vectors of at least so many."""
+    _expect_shape(model, event_shape)
     if len(event_shape) != 1 or event_shape[0] < least:
         raise ValueError(
             f"{type(model).__name__}: expected an event_shape (entries,) with entries >= {least}, got "
@@ -62,11 +63,19 @@ def expect_vector(model: Model, event_shape: Shape, least: int = 2) -> int:
 
 def expect_image(model: Model, event_shape: Shape, divisor: int, likely_fix: str) -> None:
     """Raise ValueError for events that are no images whose sides divide by ``divisor``."""
+    _expect_shape(model, event_shape)
     fits = len(event_shape) == 3 and min(event_shape) >= 1 and not any(side % divisor for side in event_shape[:2])
     if not fits:
         raise ValueError(
             f"{type(model).__name__}: expected an event_shape (height, width, channels) with height and width "
             f"divisible by {divisor}, got {tuple(event_shape)}. {likely_fix}"
+        )
+
+
+def _expect_shape(model: Model, event_shape: Shape) -> None:
+    if not isinstance(event_shape, Sequence):
+        raise TypeError(
+            f"{type(model).__name__}: expected an event_shape, such as ({event_shape!r},), got {event_shape!r}."
         )
 
 

@@ -77,7 +77,8 @@ class TarFlow(Model):
     def __post_init__(self):
         expect_at_least(self, 1, "patch", "layers")
         expect_at_least(self, 0, "components")
-        self._first(), self._network()  # refuse what does not fit
+        self._first()  # refuses what does not fit, as the next does
+        self._network()
 
     def build(
         self, event_shape: Shape, *, axis_name: str | None = None, network_dtype: Dtype = None, scan: bool | None = None
