@@ -61,13 +61,17 @@ def test_errors_are_about_the_tolerance(tolerance):
         assert np.abs(error).max() < 20 * tolerance
 
 
+ROUNDING = 5e-5
+"""Of a solve, since a product of one row is not rounded as one of many."""
+
+
 def test_no_example_depends_on_the_others():
-    flow = Continuous(ConcatSquash((16,), final_scale=1.0), HutchinsonTrace())
+    flow = Continuous(ConcatSquash((16,), final_scale=1.0), HutchinsonTrace(), tolerance=1e-2)  # other steps would show
     params, state = flow.init(KEY, X)
     together, log_det, _ = flow.forward(params, state, X * np.float32([[1], [30], [1], [1], [1]]))
     alone, own, _ = flow.forward(params, state, X[:1])
-    np.testing.assert_allclose(alone, together[:1], atol=1e-6)
-    np.testing.assert_allclose(own, log_det[:1], atol=1e-6)
+    np.testing.assert_allclose(alone, together[:1], atol=ROUNDING)
+    np.testing.assert_allclose(own, log_det[:1], atol=ROUNDING)
 
 
 def test_the_kit_takes_what_it_states(check_bijector):
