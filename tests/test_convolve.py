@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nvpjax.convolves import convolves
-from nvpjax.nets.convolve import convolve
+from nvpjax.nets.convolve import convolve, convolve_inside_a_loop
 
 SHAPES = {
     "of many to many": ((2, 5, 4, 3), (3, 3, 3, 2)),
@@ -29,15 +29,18 @@ def by_shifts(x, kernel, bias):
 
 
 @pytest.mark.parametrize("x_shape, kernel_shape", SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_it_and_its_gradients_are_those_of_a_sum_over_shifts(x_shape, kernel_shape, dtype):
+@pytest.mark.parametrize(
+    "function, dtype",
+    [(convolve, "float32"), (convolve, "bfloat16"), (convolve_inside_a_loop, "float32")],  # solves are not in bfloat16
+)
+def test_it_and_its_gradients_are_those_of_a_sum_over_shifts(x_shape, kernel_shape, dtype, function):
     of_x, of_kernel, of_bias, of_g = jax.random.split(jax.random.key(0), 4)
     # Eighths: what is rounded to bfloat16 is the result alone.
     outputs = kernel_shape[3]
     shapes = [(of_x, x_shape), (of_kernel, kernel_shape), (of_bias, (outputs,)), (of_g, (*x_shape[:3], outputs))]
     x, kernel, bias, g = (jnp.round(8 * jax.random.normal(key, shape)) / 8 for key, shape in shapes)
     expected, backward = jax.vjp(by_shifts, x, kernel, bias)
-    result, own_backward = jax.vjp(convolve, *(a.astype(dtype) for a in (x, kernel, bias)))
+    result, own_backward = jax.vjp(function, *(a.astype(dtype) for a in (x, kernel, bias)))
     near = {"rtol": 1e-5, "atol": 1e-5} if dtype == "float32" else {"rtol": 2**-8, "atol": 2**-6}
     found = (result, *own_backward(g.astype(dtype)))
     for own, other in zip(found, (expected, *backward(g)), strict=True):
@@ -50,3 +53,5 @@ def test_it_is_seen_to_convolve(dtype):
     x, kernel = jnp.ones((1, 4, 4, 2), dtype), jnp.ones((3, 3, 2, 2), dtype)
     both = [convolve, jax.grad(lambda x, kernel: convolve(x, kernel).sum())]
     assert all(convolves(jax.make_jaxpr(program)(x, kernel).jaxpr) for program in both)
+    inside = jax.make_jaxpr(jax.grad(lambda x: convolve_inside_a_loop(x, kernel, jnp.zeros(2, dtype)).sum()))(x)
+    assert not convolves(inside.jaxpr)

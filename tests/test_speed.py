@@ -78,7 +78,7 @@ def trained_programs() -> dict[str, Config]:
     configs = {name: config for name, (_, config) in all_configs().items()}
     digits, there = configs["digits"], {type(config.model) for config in configs.values()}
     for name, model in MODELS.items():
-        if model not in there and name not in ("residual_flow", "ffjord"):  # series and solves are loops by nature
+        if model not in there and name != "residual_flow":  # whose series is a loop by nature
             try:
                 configs[name] = replace(digits, model=_small(model()), published=None, published_by="")
             except UserError:  # a model for vectors

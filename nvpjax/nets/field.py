@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen
 
 from nvpjax.nets.conditioner import Network, with_context
+from nvpjax.nets.convolve import Conv, convolve_inside_a_loop
 from nvpjax.nets.initializers import last_kernel
 from nvpjax.values import expect_at_least, expect_finite
 
@@ -92,7 +93,7 @@ class FieldOfImages(Network):
         for number, features in enumerate((*self.features, outputs)):
             is_last = number == len(self.features)
             kernel = last_kernel(self.final_scale if is_last else 1.0)
-            h = linen.Conv(features, (3, 3), kernel_init=kernel)(jnp.concatenate([h, time], axis=-1))
+            h = Conv(features, 3, kernel, convolve_inside_a_loop)(jnp.concatenate([h, time], axis=-1))
             if number == 0 and context is not None:
                 h = h + linen.Dense(features, name="context")(context)[:, None, None, :]
             h = h if is_last else self.activation(h)
