@@ -35,6 +35,7 @@ autodoc_inherit_docstrings = False
 
 html_theme = "furo"
 html_title = "nvpjax"
+html_show_copyright = False
 html_static_path = ["static"]
 html_css_files = ["nvpjax.css"]
 html_theme_options = {
