@@ -60,8 +60,9 @@ kit: .venv-peers/installed
 	.venv-peers/bin/python -m experiments.kit.same_maps
 	.venv-peers/bin/python -m pytest tests/test_coming_from.py
 
-# docs/performance.md: depth, compilation, vectors beside six other libraries, fits, posteriors and images beside others,
-# where their time goes, and what each config and model takes. An hour and a quarter, on a machine that does nothing else.
+# docs/performance.md: depth, compilation, vectors beside six other libraries, fits, posteriors, continuous flows and images
+# beside others, where their time goes, and what each config and model takes. An hour and a quarter, on a machine that does
+# nothing else.
 bench: .venv-peers/installed
 	.venv-peers/bin/python -m experiments.bench.depth
 	.venv-peers/bin/python -m experiments.bench.depth --strong
@@ -70,6 +71,7 @@ bench: .venv-peers/installed
 	.venv-peers/bin/python -m experiments.bench.vectors --layers 8 --transform spline
 	.venv-peers/bin/python -m experiments.bench.fit
 	.venv-peers/bin/python -m experiments.bench.posterior
+	.venv-peers/bin/python -m experiments.bench.continuous --points 64
 	.venv-peers/bin/python -m experiments.bench.image
 	.venv-peers/bin/python -m experiments.bench.real_nvp
 	JAX_PLATFORMS=cpu .venv-peers/bin/python -m experiments.bench.profile
