@@ -89,7 +89,8 @@ def fit(
     steps of an evaluation's round are one compiled loop, but for models that convolve on a CPU, where loops are slow.
     Another fit of an equal flow, with equal options and as many rows, compiles nothing: seeds and ensembles are cheap.
 
-    Bring data to about unit scale first: nothing is standardised, so that log p is that of the x you gave.
+    Bring data, and a context, to about unit scale first: nothing is standardised, so that log p is that of the x you
+    gave. A context of thousands makes networks sure of what they have not seen, and nothing says so.
 
     Args:
         key: for initialisation, the rows held out, the order of rows, and noise.
@@ -168,7 +169,7 @@ def fit(
             if unseen is not None and not np.all(np.isfinite(nats)):
                 _check_rows(nats_of(programs.start(init_key, first).evaluated, unseen))
                 unseen = None
-            _check_skipped(metrics["skipped_in_a_row"], step)
+            _check_skipped(metrics["skipped_in_a_row"], step, of_draws=number is None)
             if measures:
                 params, state = train_state.evaluated
                 keys = jax.random.split(jax.random.fold_in(measure_key, step), MEASURED)
@@ -355,12 +356,17 @@ def _floating(tree: PyTree) -> list[jax.Array]:
     return [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
 
 
-def _check_skipped(skipped_in_a_row: jax.Array, step: int) -> None:
+def _check_skipped(skipped_in_a_row: jax.Array, step: int, *, of_draws: bool) -> None:
     most = int(np.max(skipped_in_a_row))
     if most > MOST_SKIPPED:
+        hint = (
+            "Is log_density finite at every draw? Where it ends, a map from its domain (Log, Logit) comes first in it"
+            if of_draws
+            else "Bring the data to about unit scale"
+        )
         raise FloatingPointError(
-            f"fit: expected finite losses and gradients, got {most} steps in a row without, up to step {step}. Bring "
-            "the data to about unit scale, or lower the learning rate."
+            f"fit: expected finite losses and gradients, got {most} steps in a row without, up to step {step}. {hint}, "
+            "or lower the learning rate."
         )
 
 

@@ -45,6 +45,8 @@ def save(path: str | os.PathLike[str], density: Density, known: Known = ()) -> N
     document = json.dumps({"format": FORMAT, "density": described, "arrays": shapes}).encode()
     held = {f"array_{i}": _as_bytes(array) for i, array in enumerate(arrays)}
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"save: expected a folder {path.parent} to write {path.name} to, got none.")
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(beside, "wb") as file:

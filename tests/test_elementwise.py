@@ -148,6 +148,8 @@ def test_scale_and_shift_learn_one_number_an_entry():
     "make, message",
     [
         (lambda: FixedAffine(0.0), "FixedAffine: expected a scale other than 0"),
+        (lambda: FixedAffine((1.0, 0.0)), "FixedAffine: expected a scale other than 0"),
+        (lambda: FixedAffine((1.0, 2.0)).forward((), (), jnp.ones((1, 3))), "a number for each of the entries, got 2"),
         (lambda: Power(0.0), "Power: expected an exponent other than 0"),
         (lambda: LeakyReLU(0.0), "LeakyReLU: expected slope > 0"),
         (lambda: Logit(0.5), "Logit: expected 0 <= alpha < 0.5"),

@@ -36,6 +36,11 @@ def test_values_outside_the_range_are_set_to_its_ends_and_counted():
     assert pixels.tolist() == [0, 0, 128, 255, 255, 255, 25, 51] and outside == 3 / 8
 
 
+def test_what_is_no_number_is_black_and_counted():
+    pixels, outside = to_pixels(np.array([np.nan, 0.5, np.inf, -np.inf]), 256)
+    assert pixels.tolist() == [0, 128, 255, 0] and outside == 3 / 4
+
+
 def test_a_picture_that_cannot_be_written_says_so(tmp_path):
     with pytest.raises(UserError, match="cannot be written"):
         save_grid(tmp_path / "grid.nonsense", np.zeros((1, 2, 2, 1), np.uint8), 256)

@@ -101,6 +101,11 @@ def test_density_reads_back_bit_for_bit(name, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["density"]
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"expected a folder .*nowhere to write density.npz"):
+        save(tmp_path / "nowhere" / "density.npz", made(Flow(Scale()), X, None))
+
+
 def test_what_save_did_not_write_is_said_to_be_that(tmp_path):
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n")

@@ -264,6 +264,7 @@ ZOO: dict[str, Entry] = {
     "residual block of images": Entry(InvertibleResidual(ContractiveConvolutions(3, 0.5)), (2, 2, 1), dtypes=WIDE),
     # Elementwise
     "fixed affine": Entry(FixedAffine(-2.0, 0.5), (2,)),
+    "fixed affine by columns": Entry(FixedAffine((-2.0, 0.3), (0.5, 1.0)), (2,)),
     "exp": Entry(Exp(), (2,)),
     "log": Entry(Log(), (2,), 0.1, 5.0, POSITIVE),
     "softplus": Entry(Softplus(), (2,)),

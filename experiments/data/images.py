@@ -90,7 +90,9 @@ class Images(Data):
         pixels, outside = to_pixels(x, self.levels)
         columns = len(x) // len(row_titles) if row_titles else None
         save_grid(path, pixels, self.levels, title=title, columns=columns, row_titles=row_titles)
-        return f"{outside:.2%} of the pixel values lay outside the range and were set to its ends"
+        lost = float(np.mean(np.isnan(x)))
+        said = f"{outside:.2%} of the pixel values lay outside the range and were set to its ends"
+        return f"{said}; {lost:.2%} are no numbers, and black" if lost else said
 
     def expect_fitting(self) -> None:
         """Raise UserError where moving or noise does not fit the images."""

@@ -237,8 +237,8 @@ ROWS = (
         normflows="Invertible1x1Conv",
     ),
     row("`Triangular`", distrax="TriangularLinear", flowjax="TriangularAffine", TFP="ScaleMatvecTriL Cumsum"),
-    row("`Chain((Householder(), Scale(), Householder()))`, the singular values apart", nflows="SVDLinear"),
-    row("`Chain((Triangular(lower=False), Householder()))`", nflows="QRLinear"),
+    row("`Chain((Householder(8), Scale(), Householder(8)))`, the singular values apart", nflows="SVDLinear"),
+    row("`Chain((Triangular(lower=False), Householder(8)))`", nflows="QRLinear"),
     row(
         "`Householder`",
         flowjax="Householder",

@@ -24,8 +24,9 @@ def to_pixels(x: np.ndarray, levels: int) -> tuple[np.ndarray, float]:
     """Turn values in [0, 1] into whole pixels 0 … levels − 1.
 
     A flow gives some values outside [0, 1]; they are set to the nearest pixel, and their share is the second result.
+    What is no number is outside too, and black: say so where there may be some.
     """
-    pixels = np.floor(np.asarray(x) * levels)
+    pixels = np.nan_to_num(np.floor(np.asarray(x) * levels), nan=-1.0)
     outside = float(np.mean((pixels < 0) | (pixels > levels - 1)))
     return np.clip(pixels, 0, levels - 1).astype(np.uint8), outside
 

@@ -85,9 +85,12 @@ class Validation:
         config = self.config
         key, density = jax.random.key(config.training.seed), density_of(config, train_state)
         draws, path = self._draws, self.run_dir / f"samples_{step:06d}.png"
-        x = self._sampler(key, density, config.data.as_given(draws.context), 1.0)
+        x = np.asarray(self._sampler(key, density, config.data.as_given(draws.context), 1.0))
+        lost = np.mean(np.isnan(x.reshape(len(x), -1)).any(axis=1))
+        if lost:
+            self.progress.say(f"step {step}: {lost:.0%} of the samples drawn hold values that are no numbers")
         title = f"{config.name}: samples at step {step}"
-        config.data.draw(path, np.asarray(x), title, draws.row_titles, draws.context)
+        config.data.draw(path, x, title, draws.row_titles, draws.context)
 
     @cached_property
     def _measure_step(self):

@@ -53,27 +53,58 @@ class Elementwise(StatelessBijector):
 
 @dataclass(frozen=True)
 class FixedAffine(Elementwise):
-    """y = scale·x + shift with two fixed numbers: [0, 1] to [−1, 1] is ``FixedAffine(2.0, -1.0)``.
+    """y = scale·x + shift with fixed numbers: [0, 1] to [−1, 1] is ``FixedAffine(2.0, -1.0)``.
 
-    Errors: ValueError for a scale of 0.
+    Each is one number, or a tuple of one for each entry of the last axis: what standardises columns is
+    ``FixedAffine(tuple(map(float, 1 / sd)), tuple(map(float, -mean / sd)))``.
+
+    Errors: TypeError for what is no number or tuple of numbers, arrays among them, since a description holds none;
+    ValueError for a scale of 0, for numbers that are not finite, or for another number of them than entries.
+
+    >>> import jax.numpy as jnp
+    >>> FixedAffine((2.0, 10.0)).forward((), (), jnp.ones((1, 2)))[0].tolist()
+    [[2.0, 10.0]]
     """
 
-    scale: float = 1.0
-    shift: float = 0.0
+    scale: float | tuple[float, ...] = 1.0
+    shift: float | tuple[float, ...] = 0.0
 
     def __post_init__(self):
-        expect_finite(self)
-        if self.scale == 0:
+        for name in ("scale", "shift"):
+            given = getattr(self, name)
+            numbers = given if isinstance(given, tuple) else (given,)
+            if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
+                raise TypeError(
+                    f"FixedAffine: expected {name} to be a number, or a tuple of numbers, got {given!r}. Of an array "
+                    "a: tuple(map(float, a))."
+                )
+            if not all(map(math.isfinite, numbers)):
+                raise ValueError(f"FixedAffine: expected {name} to be a finite number, got {given}.")
+        if 0 in (self.scale if isinstance(self.scale, tuple) else (self.scale,)):
             raise ValueError("FixedAffine: expected a scale other than 0, which cannot be inverted.")
 
     def function(self, x: jax.Array) -> jax.Array:
-        return self.scale * x + self.shift
+        scale, shift = self._numbers(x)
+        return scale * x + shift
 
     def inverse_function(self, y: jax.Array) -> jax.Array:
-        return (y - self.shift) / self.scale
+        scale, shift = self._numbers(y)
+        return (y - shift) / scale
 
     def log_derivative(self, x: jax.Array) -> jax.Array:
+        if isinstance(self.scale, tuple):
+            return jnp.broadcast_to(jnp.asarray([math.log(abs(scale)) for scale in self.scale], x.dtype), x.shape)
         return jnp.full_like(x, math.log(abs(self.scale)))
+
+    def _numbers(self, x):
+        for given in (self.scale, self.shift):
+            if isinstance(given, tuple) and x.shape[-1:] != (len(given),):
+                raise ValueError(
+                    f"FixedAffine: expected a number for each of the entries, got {len(given)} for shape {x.shape}."
+                )
+        return [
+            jnp.asarray(given, x.dtype) if isinstance(given, tuple) else given for given in (self.scale, self.shift)
+        ]
 
 
 @dataclass(frozen=True)
@@ -289,19 +320,21 @@ class LeakyReLU(Elementwise):
 
 @dataclass(frozen=True)
 class Logit(StatelessBijector):
-    """Take values in [0, 1] to the real line, after squeezing them away from the ends.
+    """Take values in (0, 1) to the real line; with α those in [0, 1], after squeezing them away from the ends.
 
         v = α + (1 − 2α)·x,     y = log v − log(1 − v)
         log_det = Σ softplus(y) + softplus(−y) + log(1 − 2α)
         inverse:  x = (sigmoid(y) − α) / (1 − 2α)
 
-    The inverse of a large |y| lies outside [0, 1] by at most α/(1 − 2α): it is returned as it is, not clipped.
+    With α above 0 the inverse of a large |y| lies outside [0, 1] by at most α/(1 − 2α), and so does some of a flow's
+    density: it is returned as it is, not clipped.
 
-    Args: ``alpha``: 0.05 in the authors' program and so behind the published numbers; 1e-6 is usual for MNIST; 0 is the
-    plain logit, for data that do not reach 0 and 1. The constant changes bits/dim.
+    Args: ``alpha``: 0 is the plain logit, for columns that do not reach 0 and 1: nothing is outside. Pixels do reach
+    them: 0.05 in the authors' program and so behind the published numbers; 1e-6 is usual for MNIST. The constant
+    changes bits/dim.
 
-    Errors: ValueError unless 0 <= alpha < ½. x outside [0, 1] gives NaN or a finite value that means nothing: scale
-    images first (``nvpjax.UniformDequantization``).
+    Errors: ValueError unless 0 <= alpha < ½. x outside [0, 1] gives NaN, or with α a finite value that means nothing:
+    scale images first (``nvpjax.UniformDequantization``).
 
     Reference: Real NVP, sec. 4.1. The paper prints α + (1 − α)·x; the authors' program, followed here, is symmetric.
 
@@ -311,7 +344,7 @@ class Logit(StatelessBijector):
     """
 
     EVENT_AXES = 0
-    alpha: float = 0.05
+    alpha: float = 0.0
 
     def __post_init__(self):
         expect_finite(self)
