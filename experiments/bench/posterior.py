@@ -106,7 +106,7 @@ def nvpjax_mapped(seed, theta, x):
     from nvpjax import MAF, Chain, FixedAffine, Flow, Logit, fit
 
     model = MAF(layers=5, hidden=(64, 64), transform="spline").build((2,))
-    flow = Flow(Chain((FixedAffine(0.5, 0.5), Logit(), model.bijector)), model.base)
+    flow = Flow(Chain((FixedAffine(0.5, 0.5), Logit(0.05), model.bijector)), model.base)
     density, _ = fit(jax.random.key(seed), flow, theta, x)
     return density.log_prob
 
