@@ -11,6 +11,7 @@ from scipy import linalg
 
 from nvpjax import FFJORD, Affine, ChannelMask, Coupling, FFJORDVectors, Flow
 from nvpjax.continuous import Continuous, ExactTrace, FlowMatching, HutchinsonTrace
+from nvpjax.convolves import convolves
 from nvpjax.nets import MLP, ConcatSquash, FieldOfImages
 from nvpjax.testing import CHECKS, moved_from_start
 
@@ -79,6 +80,14 @@ def test_the_kit_takes_what_it_states(check_bijector):
     checks = [check for check in CHECKS if check != "far parameters"]
     x = np.random.default_rng(0).uniform(-3, 3, size=(4, 2)).astype(np.float32)
     check_bijector(Continuous(ConcatSquash((4,))), x, dtypes=("float32", "float64"), checks=checks)
+
+
+def test_a_field_of_images_holds_no_convolution_on_a_cpu():
+    """Solves are loops."""
+    field, x = FieldOfImages((3,)), jnp.ones((2, 4, 4, 2))
+    params, state = field.init(KEY, x, outputs=1)
+    gradient = jax.grad(lambda params: field.apply(params, state, x, outputs=1)[0].sum())
+    assert not convolves(jax.make_jaxpr(gradient)(params).jaxpr)
 
 
 @pytest.mark.parametrize("kind", ["rademacher", "normal"])

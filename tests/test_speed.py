@@ -94,8 +94,8 @@ def trained_programs() -> dict[str, Config]:
     return dict(distinct.values())
 
 
-LONG = {"learned noise", "patches", "checkpointed"}
-"""Left to ``make test-long``: their networks are those of other programs."""
+LONG = {"learned noise", "patches", "checkpointed", "ffjord"}
+"""Left to ``make test-long``: their networks are those of other programs, or looked at by themselves, as a field's."""
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_families_are_trained_for_equal_time_and_not_twice(families, tmp_path, c
         "nice",
     ]  # the first learning rate of each, then the second
     steps = {run["family"]: run["curve"][-1][0] for run in runs}
-    assert steps == {"nice": 6, "wide": 3} and "3 runs; the lowest is" in said
+    assert steps == {"nice": 6, "wide": 3} and "3 runs, 0 of them from before" in said
     assert all(run["operations_a_step"] > 0 for run in runs)
     assert not list((tmp_path / "runs").rglob("evaluation_test.json"))
     assert out.with_suffix(".png").stat().st_size > 10_000
@@ -145,7 +145,7 @@ def test_a_run_that_diverges_is_a_row_and_not_repeated(families, tmp_path, capsy
     monkeypatch.setattr(search, "train", None)
     search.main(arguments)
     said = capsys.readouterr().out
-    assert "| nice | 0.003 | | | | diverged |" in said and "3 runs; the lowest is" in said
+    assert "| nice | 0.003 | | | | diverged |" in said and "3 runs, 3 of them from before" in said
 
 
 def test_unknown_families_are_refused(tmp_path):
