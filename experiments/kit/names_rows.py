@@ -77,7 +77,7 @@ ROWS = (
     row("`MultiScale`", nflows="MultiscaleCompositeTransform", normflows="Split Merge"),
     row("`Squeeze`", nflows="SqueezeTransform", normflows="Squeeze"),
     row(
-        "a class with two methods: docs/tutorials/own_bijector",
+        "a class with two methods ([tutorial](tutorials/own_bijector.md))",
         distrax="Lambda",
         bijx="MetaLayer",
         TFP="Inline",
