@@ -47,8 +47,9 @@ LIBRARIES = {
 
 HEAD = """# What other libraries have
 
-Every bijector of seven libraries, by their names, and what it is here; where it is not, the reason. Splines, polynomials,
-mixtures, integrals and maps of circles are transforms here: `Coupling(mask, transform, network)` makes a bijector of one.
+Every bijector of seven libraries, by their names, and what it is here; where it is not, the reason. Splines,
+polynomials, mixtures, integrals and maps of circles are transforms here, and `Coupling(mask, transform, network)` is
+the bijector.
 `python -m experiments.kit.names` walks the installed libraries and fails where one of them has something that is not
 in this table: {versions}.
 
