@@ -68,6 +68,7 @@ def load(path: str | os.PathLike[str], known: Known = ()) -> Density:
     try:
         if not zipfile.is_zipfile(whole):
             raise ValueError("nvpjax.save did not write it, or it is cut")
+        whole.seek(0)  # is_zipfile has read to the end
         with np.load(whole, allow_pickle=False) as held:
             if "description" not in held:
                 raise ValueError("nvpjax.save did not write it")

@@ -5,7 +5,7 @@ Usage: python -m experiments.bench.continuous [--points 256] [--entries 8] [--re
 One field, a network far from its start, with exact traces. Errors are the largest over the points, in float64: of
 x − inverse(forward(x)), and of the log-det against a solve to 1e-12. Milliseconds are medians in turns, float32: of
 log_det of all points, and of its gradient. TFP (Dormand-Prince) and bijx (Tsit5 by diffrax) adapt one step size to a
-mean over the whole batch, so that an equal tolerance means a larger error there: compare rows of about equal errors.
+mean over the whole batch, so that an equal tolerance is another error there: compare rows of about equal errors.
 They are of the extra "peers"; where one is not installed it is left out.
 """
 
@@ -66,10 +66,7 @@ def errors(flow: Continuous, options: Arguments) -> str:
         y, log_det, _ = jax.jit(flow.forward)(params, state, x)
         back, _ = jax.jit(flow.inverse)(params, state, y)
         evaluations = np.asarray(jax.jit(flow.evaluations)(params, state, x))
-        round_trip, of_log_det = (
-            float(jnp.abs(back - x).max()),
-            float(np.abs(log_det - exact).max()),
-        )
+        round_trip, of_log_det = float(jnp.abs(back - x).max()), float(np.abs(log_det - exact).max())
         return f"{np.median(evaluations):.0f}, {evaluations.max()} | {round_trip:.1e} | {of_log_det:.1e}"
 
 
