@@ -42,7 +42,7 @@ from experiments.data.table_file import FoundTable
 from experiments.runs.config_file import to_json
 from nvpjax import objectives
 from nvpjax.bijectors import bounds
-from nvpjax.nets import MADE, MLP, FlaxConditioner, GatedNet, LabelEmbedding, NNXConditioner
+from nvpjax.nets import MADE, MLP, FlaxConditioner, GatedNet, LabelEmbedding, NestedTransformer, NNXConditioner
 from nvpjax.parallel import shard
 from nvpjax.training import create_train_state, make_eval_step, make_train_step
 
@@ -244,6 +244,15 @@ LIBRARY = {
     "TarFlow of no layers": (lambda: nvpjax.TarFlow(layers=0), ["layers=0"]),
     "TarFlow of other heads": (lambda: nvpjax.TarFlow(width=96), ["width=96", "head_width=64"]),
     "TarFlow of no logit": (lambda: nvpjax.TarFlow(alpha=0.0), ["0 < alpha < 0.5", "0.0"]),
+    "TarFlow of no entries inside": (lambda: nvpjax.TarFlow(inside=(8, 0)), ["inside", "(8, 0)"]),
+    "NestedTransformer of vectors": (
+        lambda: NestedTransformer(4).init(jax.random.key(0), jnp.zeros((2, 8, 3)), outputs=2),
+        ["(batch, positions, 1)", "divisible by 4", "(2, 8, 3)"],
+    ),
+    "NestedTransformer of a part of a patch": (
+        lambda: NestedTransformer(4).init(jax.random.key(0), jnp.zeros((2, 6, 1)), outputs=2),
+        ["divisible by 4", "(2, 6, 1)"],
+    ),
     "TarFlow of cut patches": (lambda: nvpjax.TarFlow(patch=4).build((6, 4, 1)), ["divisible by 4", "(6, 4, 1)"]),
     "Jet of odd rows": (lambda: nvpjax.Jet(patch=4).build((28, 28, 1)), ["divisible by 8", "other patches"]),
     "Jet of odd patches": (lambda: nvpjax.Jet(patch=1).build((4, 4, 3)), ["even number of entries, got 3"]),

@@ -70,7 +70,7 @@ def test_posterior_of_gaussian_linear_is_prior_times_likelihood_over_evidence():
 
 def test_table_of_configs_holds_every_model_and_all_that_two_cores_train():
     assert {type(config.model) for config in rows().values()} == set(MODELS.values())
-    assert {"digits", "patches", "mnist_fast", "mnist", "breast_cancer"} <= set(rows())
+    assert {"digits", "patches", "mnist_fast", "mnist_tarflow", "mnist", "breast_cancer"} <= set(rows())
 
 
 def test_operations_count_every_layer_of_a_loop():

@@ -66,6 +66,7 @@ from nvpjax.nets import (
     ConvolutionNet,
     GatedNet,
     LabelEmbedding,
+    NestedTransformer,
     ResidualNet,
     Rounded,
     Transformer,
@@ -211,8 +212,8 @@ DEQUANTIZER = Flow(
 )
 
 
-def tarflow_layers(times, transform=Affine(NoBound())):  # noqa: B008
-    layer = Autoregressive(transform, CausalTransformer(8, 2, 4))
+def tarflow_layers(times, transform=Affine(NoBound()), network=CausalTransformer(8, 2, 4)):  # noqa: B008
+    layer = Autoregressive(transform, network)
     return Repeat(Chain((layer, OnAxes(Reverse(), (0,)))), times)
 
 
@@ -276,6 +277,20 @@ LAYERS = {
         TarFlow(2, 8, 3, 2, 4, alpha=0.25),
         (4, 4, 1),
         Flow(Chain((Chain((Logit(0.25), FixedAffine(1 / math.log(3)))), *TARFLOW.bijector.bijectors[1:]))),
+    ),
+    "TarFlow entry by entry": (
+        TarFlow(2, 8, 3, 2, 4, classes=3, inside=(6,)),
+        (4, 4, 1),
+        Flow(
+            Chain(
+                (
+                    *TARFLOW.bijector.bijectors[:2],
+                    Reshape((4, 4), (16, 1)),
+                    tarflow_layers(3, network=NestedTransformer(4, (6,), 8, 2, 4, 3)),
+                    Reshape((16, 1), (4, 4)),
+                )
+            )
+        ),
     ),
     "TarFlow of vectors": (TarFlow(2, 8, 3, 2, 4), (5,), of_vectors(tarflow_layers(3))),
     "Jet": (Jet(2, 8, 17, 2, 4), (4, 8, 1), JET),

@@ -23,7 +23,7 @@ from nvpjax import (
     TokenMask,
     WholePasses,
 )
-from nvpjax.nets import MADE, CausalTransformer, Rounded, Transformer
+from nvpjax.nets import MADE, CausalTransformer, NestedTransformer, Rounded, Transformer
 from nvpjax.testing import moved_from_start
 
 WIDTH, HEAD, LENGTH, CHANNELS, OUTPUTS = 8, 4, 6, 3, 5
@@ -153,6 +153,50 @@ def test_a_position_sees_those_before_it_and_steps_give_what_the_whole_pass_give
     jacobian = jax.jit(jax.jacobian(lambda x: network.apply(params, (), x[None], label, outputs=OUTPUTS)[0][0]))(x[0])
     seen = np.abs(jacobian).max(axis=(1, 3))
     np.testing.assert_array_equal(seen > 0, np.tri(LENGTH, k=-1, dtype=bool))
+
+
+@pytest.mark.parametrize("given", ["nothing", "labels", "context"])
+def test_a_nested_transformer_is_what_numpy_says_and_sees_what_comes_before(given):
+    patch, patches, outputs = 3, 4, 2
+    network = NestedTransformer(patch, (7, 6), WIDTH, 2, HEAD, classes=3 if given == "labels" else 0)
+    context = {"nothing": None, "labels": jnp.array([2, -1]), "context": jnp.array([[0.5, 2.0], [-1.0, 0.1]])}[given]
+    x = jax.random.normal(jax.random.key(0), (2, patch * patches, 1))
+    start, _ = network.init(jax.random.key(1), x, context, outputs=outputs)
+    params = moved_from_start(jax.random.key(2), start, 0.3)
+    over, inside = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (params["over_patches"], params["inside"]))
+    added = 0.0
+    if given == "labels":
+        added = np.stack([over["class"][2], over["class"].mean(axis=0)])[:, None]
+    if given == "context":
+        added = (np.asarray(context) @ over["context"]["kernel"] + over["context"]["bias"])[:, None]
+    in_patches = np.asarray(x).reshape(2, patches, patch)
+    told = in_numpy(over, in_patches, causal=True, added=added)
+    whole, _ = jax.jit(lambda x: network.apply(params, (), x, context, outputs=outputs))(x)
+    for row, place, entry in np.ndindex(2, patches, patch):
+        known = np.where(np.arange(patch) < entry, in_patches[row, place], 0.0)  # an unmasked network of what is known
+        h, of_h = known, np.arange(1, patch + 1)
+        for number, features in enumerate((7, 6)):
+            layer_params = inside[f"hidden_{number}"]
+            next_of_h = np.arange(features) % (patch - 1) + 1
+            kernel = layer_params["kernel"] * (of_h[:, None] <= next_of_h)
+            h = h @ kernel + layer_params["bias"]
+            if number == 0:
+                h = h + told[row, place] @ inside["context"]["kernel"]
+            h, of_h = h * (1 + np.tanh(math.sqrt(2 / math.pi) * (h + 0.044715 * h**3))) / 2, next_of_h
+        output = inside["output"]
+        for number in range(outputs):
+            column = number * patch + entry
+            seen = of_h < entry + 1
+            expected = (h * seen) @ output["kernel"][:, column] + output["bias"][column]
+            expected += told[row, place] @ inside["context_output"]["kernel"][:, column]
+            np.testing.assert_allclose(whole[row, place * patch + entry, number], expected, rtol=1e-3, atol=1e-4)
+    label = None if context is None else context[:1]
+    jacobian = jax.jit(jax.jacobian(lambda x: network.apply(params, (), x[None], label, outputs=outputs)[0][0]))(x[0])
+    np.testing.assert_array_equal(np.abs(jacobian).max(axis=(1, 3)) > 0, np.tri(patch * patches, k=-1, dtype=bool))
+    theta, cache = network.begin(params, x, context, outputs=outputs)
+    for position in range(patch * patches):
+        np.testing.assert_allclose(theta, whole[:, position], rtol=1e-4, atol=1e-5)
+        theta, cache = network.step(params, cache, position, x[:, position], context, outputs=outputs)
 
 
 def layer(inversion, network=None, transform=Affine(NoBound())):  # noqa: B008

@@ -101,6 +101,7 @@ from nvpjax.nets import (
     ContractiveMLP,
     ConvolutionNet,
     GatedNet,
+    NestedTransformer,
     OfAngles,
     ResidualNet,
     Transformer,
@@ -144,6 +145,7 @@ mlp, made = MLP((8,), jax.nn.silu, final_scale=1.0), MADE((8,), jax.nn.silu, fin
 
 
 causal = CausalTransformer(width=4, depth=1, head_width=2, final_scale=1.0)
+nested = NestedTransformer(patch=2, hidden=(6,), width=4, depth=1, head_width=2, final_scale=1.0)
 seeing_all = Transformer(width=4, depth=1, head_width=2, final_scale=1.0)
 
 
@@ -217,6 +219,7 @@ ZOO: dict[str, Entry] = {
     "autoregressive mixture": Entry(Autoregressive(mixture, made), (2,), domain=NEAR),
     "tarflow layer": Entry(Autoregressive(Affine(NoBound()), causal), (3, 2), domain=NEAR, dtypes=WIDE),
     "tarflow layer, context": Entry(Autoregressive(Affine(), causal), (3, 1), context=2, dtypes=WIDE),
+    "tarflow layer, entry by entry": Entry(Autoregressive(Affine(), nested), (4, 1), dtypes=WIDE),
     "jet coupling by positions": Entry(
         Coupling(TokenMask("checkerboard", 2), Affine(DoubleSigmoidBound()), seeing_all), (4, 2), dtypes=WIDE
     ),

@@ -42,6 +42,7 @@ TRAINED: dict[str, int | None] = {
     "digits": None,
     "patches": None,
     "mnist_fast": None,
+    "mnist_tarflow": None,
     "mnist": 16,
     "cifar10_fast": None,
     "breast_cancer": None,

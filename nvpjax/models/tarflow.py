@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from nvpjax.bijector import Bijector
+from nvpjax.bijector import Bijector, Conditioner
 from nvpjax.bijectors.autoregressive import Autoregressive
 from nvpjax.bijectors.bounds import NoBound
 from nvpjax.bijectors.elementwise import FixedAffine, Logit
@@ -16,7 +16,7 @@ from nvpjax.bijectors.transforms import Affine
 from nvpjax.chain import Chain
 from nvpjax.flow import Flow
 from nvpjax.models.model import Dtype, Model, Shape, expect_image, expect_vector, rounded
-from nvpjax.nets import CausalTransformer
+from nvpjax.nets import CausalTransformer, NestedTransformer
 from nvpjax.parts import OnAxes, Reshape
 from nvpjax.repeat import Repeat
 from nvpjax.values import expect_at_least
@@ -41,7 +41,7 @@ class TarFlow(Model):
     ValueError for sizes below 1, ``alpha`` out of range, or other events.
 
     Params of an affine layer, of T positions with D entries each: D·C + C + T·C (+ classes·C) + depth·(12C² + 13C) +
-    2DC + 2D numbers, where C is ``width``.
+    2DC + 2D numbers, where C is ``width``, and those of the network inside patches.
 
     Reference: Zhai et al., *Normalizing flows are capable generative models* (TarFlow), 2024, sec. 3; sizes of the
     defaults: their program's for MNIST.
@@ -74,8 +74,13 @@ class TarFlow(Model):
     """α of the logit that pixels go through first, above 0, as in Real NVP, for images of which many pixels are black
     or white; None for 2x − 1, which is TarFlow's own. Vectors do without."""
 
+    inside: tuple[int, ...] = ()
+    """Widths of a masked network inside patches, which tells each entry what comes before it in its own patch too (see
+    ``NestedTransformer``); () for TarFlow's own, whose entries of a patch are all told the same. Vectors do without."""
+
     def __post_init__(self):
-        expect_at_least(self, 1, "patch", "layers")
+        object.__setattr__(self, "inside", tuple(self.inside))
+        expect_at_least(self, 1, "patch", "layers", "inside")
         expect_at_least(self, 0, "components")
         self._first()  # refuses what does not fit, as the next does
         self._network()
@@ -83,15 +88,27 @@ class TarFlow(Model):
     def build(
         self, event_shape: Shape, *, axis_name: str | None = None, network_dtype: Dtype = None, scan: bool | None = None
     ) -> Flow:
-        transform = LogisticMixture(self.components) if self.components else Affine(NoBound())
-        layer = Autoregressive(transform, rounded(self._network(), network_dtype))
-        layers = Repeat(Chain((layer, OnAxes(Reverse(), axes=(0,)))), self.layers, scan)
         if len(event_shape) == 1:
             entries = expect_vector(self, event_shape)
+            layers = self._layers(self._network(), network_dtype, scan)
             return Flow(Chain((Reshape((entries,), (entries, 1)), layers, Reshape((entries, 1), (entries,)))))
         expect_image(self, event_shape, self.patch, "Pad or crop the images, or cut other patches.")
         height, width, channels = event_shape
-        return Flow(Chain((self._first(), Patches(self.patch, (height, width, channels)), layers)))
+        patches = Patches(self.patch, (height, width, channels))
+        if not self.inside:
+            return Flow(Chain((self._first(), patches, self._layers(self._network(), network_dtype, scan))))
+        positions, size = patches.sequence_shape
+        network = NestedTransformer(size, self.inside, self.width, self.depth, self.head_width, self.classes)
+        patchwise, one_by_one = (positions, size), (positions * size, 1)
+        layers = self._layers(network, network_dtype, scan)
+        return Flow(
+            Chain((self._first(), patches, Reshape(patchwise, one_by_one), layers, Reshape(one_by_one, patchwise)))
+        )
+
+    def _layers(self, network: Conditioner, network_dtype: Dtype, scan: bool | None) -> Bijector:
+        transform = LogisticMixture(self.components) if self.components else Affine(NoBound())
+        layer = Autoregressive(transform, rounded(network, network_dtype))
+        return Repeat(Chain((layer, OnAxes(Reverse(), axes=(0,)))), self.layers, scan)
 
     def _first(self) -> Bijector:
         if self.alpha is None:

@@ -12,6 +12,7 @@ from nvpjax.nets.label_embedding import LabelEmbedding
 from nvpjax.nets.labelled_contraction import LabelledContraction
 from nvpjax.nets.made import MADE
 from nvpjax.nets.mlp import MLP
+from nvpjax.nets.nested_transformer import NestedTransformer
 from nvpjax.nets.nnx_conditioner import NNXConditioner
 from nvpjax.nets.residual import ResidualNet
 from nvpjax.nets.rounded import Rounded
@@ -32,6 +33,7 @@ __all__ = [
     "LabelEmbedding",
     "LabelledContraction",
     "NNXConditioner",
+    "NestedTransformer",
     "Network",
     "OfAngles",
     "ResidualNet",
