@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from experiments.bench import plane
 from experiments.bench.configs import rows
 from experiments.bench.depth import couplings, gradient
 from experiments.bench.posterior import TASKS, two_moons_log_likelihood, two_moons_log_total
 from experiments.bench.profile import instructions, shares
 from experiments.bench.programs import operations
 from experiments.bench.timing import compiled_anew, medians_in_turns
+from experiments.errors import UserError
 from nvpjax import Flow, Likelihood, Reversible
 from nvpjax.models import MODELS, RealNVPVectors
 
@@ -95,3 +97,15 @@ def test_of_a_reversible_gradient_nothing_grows_with_depth_but_itself():
 
     (few, parameters), (many, more_parameters) = map(temporary_and_parameters, (8, 64))
     assert many - few < 1.2 * (more_parameters - parameters)  # an event a layer would make it 1.8
+
+
+def test_families_of_the_plane_that_are_through_are_not_trained_again(tmp_path):
+    options = plane.Arguments(seconds=1.0, out=tmp_path / "new" / "plane.png")
+    row = {"density": "torus", "family": "Möbius maps", "parameters": 9, "steps": [2], "nats": [3.0], "entropy": 1.0}
+    plane.Kept(options).add(row, np.full(plane.SIDE**2, 0.5))
+    again = plane.Kept(options)
+    assert again.row("torus", "Möbius maps") == row and again.row("torus", "circular splines") is None
+    plane.draw(options.out, again)
+    assert options.out.stat().st_size > 10_000 and "2.000" in plane.line(row)
+    with pytest.raises(UserError, match="name another file"):
+        plane.Kept(dataclasses.replace(options, seeds=1))

@@ -4,11 +4,13 @@ Usage: python -m experiments.bench.plane [--seconds 60] [--seeds 3] [--densities
 
 Each family's width is the one that gives it nearest to PARAMETERS, and it takes as many steps of fresh points as fit
 into the seconds, compilation apart: processor seconds, so pin it to one core (``taskset -c 0``) for numbers that
-compare. The table has nats of 20,000 held-out points above the entropy of the data, where that is known.
+compare. The table has nats of 20,000 held-out points above the entropy of the data, where that is known. What is
+through is in OUT and beside it, and is not trained again.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import statistics
@@ -26,40 +28,14 @@ import optax
 import tyro
 
 from experiments import command_line
+from experiments.bench.flows_of_the_plane import OF_THE_PLANE, OF_THE_TORUS, Width
 from experiments.data.densities import DENSITIES, TORUS, DensityOfThePlane
+from experiments.errors import UserError
 from experiments.pictures.grids import save_picture
 from experiments.pictures.plots import figure
 from experiments.runs.files import write_atomically
 from experiments.runs.records import RESULTS
-from nvpjax import (
-    ActNorm,
-    Affine,
-    Autoregressive,
-    BernsteinPolynomial,
-    Bijector,
-    BlockAutoregressive,
-    Chain,
-    ChannelMask,
-    CircularSpline,
-    Coupling,
-    Flow,
-    InTurn,
-    InvertibleResidual,
-    Likelihood,
-    LogisticMixture,
-    Moebius,
-    MonotoneIntegral,
-    Objective,
-    RationalQuadraticSpline,
-    Repeat,
-    Reverse,
-    SumOfSquares,
-    UniformCircle,
-    Wrap,
-)
-from nvpjax.bijectors.transforms import Additive, Transform
-from nvpjax.continuous import Continuous, FlowMatching
-from nvpjax.nets import MADE, MLP, ConcatSquash, ContractiveMLP, OfAngles
+from nvpjax import Objective
 from nvpjax.training import TrainState, create_train_state, make_eval_step, make_train_step
 
 PARAMETERS = 20_000
@@ -70,56 +46,6 @@ ROUND = 10
 SIDE = 200
 """Of a density's picture, in points."""
 
-Width = int
-
-
-def couplings(transform: Transform, width: Width) -> Flow:
-    layer = Chain((Coupling(ChannelMask("first"), transform, MLP((width, width))), ActNorm()))
-    return Flow(Repeat(layer, 8, alternate=True))
-
-
-def on_the_torus(transform: Transform, width: Width) -> Flow:
-    network = OfAngles(MLP((width, width)), (0,))
-    layer = Coupling(ChannelMask("first"), InTurn((transform, Additive())), network)
-    return Flow(Chain((Wrap(), Repeat(layer, 6, alternate=True))), UniformCircle())
-
-
-def autoregressive(transform: Transform, width: Width, layers: int = 4) -> Flow:
-    return Flow(Repeat(Chain((Autoregressive(transform, MADE((width, width))), ActNorm(), Reverse())), layers))
-
-
-def layers(layer: Callable[[Width], Bijector], number: int, width: Width) -> Flow:
-    return Flow(Repeat(Chain((ActNorm(), layer(width), Reverse())), number))
-
-
-def continuous(width: Width) -> Flow:
-    return Flow(Continuous(ConcatSquash((width, width, width))))
-
-
-SIGMOIDAL = InTurn((LogisticMixture(8), LogisticMixture(8)))
-OF_THE_PLANE: dict[str, Callable[[Width], Objective]] = {
-    "affine couplings": lambda width: Likelihood(couplings(Affine(), width)),
-    "spline couplings": lambda width: Likelihood(couplings(RationalQuadraticSpline(8, 5.0), width)),
-    "Bernstein couplings": lambda width: Likelihood(couplings(BernsteinPolynomial(16, 5.0), width)),
-    # Of degree 7 each: eight in a row would be of degree 7⁸, whose values overflow.
-    "sums of squares, autoregressive": lambda width: Likelihood(autoregressive(SumOfSquares(), width, layers=2)),
-    "monotone integrals": lambda width: Likelihood(
-        couplings(MonotoneIntegral(MLP((16, 16), jax.nn.silu), limit=5.0), width)
-    ),
-    "deep sigmoidal, autoregressive": lambda width: Likelihood(autoregressive(SIGMOIDAL, width)),
-    "splines, autoregressive": lambda width: Likelihood(autoregressive(RationalQuadraticSpline(8, 5.0), width)),
-    "block networks": lambda width: Likelihood(layers(lambda width: BlockAutoregressive((width, width)), 4, width)),
-    "residual": lambda width: Likelihood(
-        layers(lambda width: InvertibleResidual(ContractiveMLP((width, width))), 16, width)
-    ),
-    "continuous": lambda width: Likelihood(continuous(width)),
-    "continuous, by flow matching": lambda width: FlowMatching(continuous(width)),
-}
-OF_THE_TORUS: dict[str, Callable[[Width], Objective]] = {
-    "circular splines": lambda width: Likelihood(on_the_torus(CircularSpline(8), width)),
-    "Möbius maps": lambda width: Likelihood(on_the_torus(Moebius(8), width)),
-    "splines that know no circle": lambda width: Likelihood(couplings(RationalQuadraticSpline(8, math.pi), width)),
-}
 COMPARED = {"checkerboard": OF_THE_PLANE, "two_spirals": OF_THE_PLANE, "torus": OF_THE_TORUS}
 DATA: dict[str, DensityOfThePlane] = {**DENSITIES, "torus": TORUS}
 
@@ -138,6 +64,10 @@ class Arguments:
     """Adam's highest; it falls to 0 along a cosine."""
     out: Path = RESULTS / "plane" / "plane.png"
     """Picture; the numbers go into a file of the same name that ends in .json."""
+
+
+SETTINGS = ("seconds", "seeds", "learning_rate")
+"""Which rows that compare have in common."""
 
 
 class Result(NamedTuple):
@@ -218,46 +148,79 @@ def _grid(data: DensityOfThePlane) -> np.ndarray:
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
-def draw(path: Path, densities: dict[str, dict[str, np.ndarray]], titles: dict[tuple[str, str], str]) -> None:
+def draw(path: Path, kept: Kept) -> None:
     """A row a density: the data, then each family's density."""
-    columns = 1 + max(map(len, densities.values()))
-    page, axes = figure(len(densities), columns, size=(2.2 * columns, 2.5 * len(densities)), squeeze=False)
-    for row, (name, families) in zip(axes, densities.items()):
-        limits = _limits(DATA[name])
+    names = list(dict.fromkeys(row["density"] for row in kept.rows))
+    columns = 1 + max(sum(row["density"] == name for row in kept.rows) for name in names)
+    page, axes = figure(len(names), columns, size=(2.2 * columns, 2.5 * len(names)), squeeze=False)
+    for name, places in zip(names, axes):
+        limits, rows = _limits(DATA[name]), [row for row in kept.rows if row["density"] == name]
         points = DATA[name].sample(np.random.default_rng(1), 4000)
-        row[0].scatter(*points.T, s=1, linewidths=0, color="0.2")
-        row[0].set_title(f"{name.replace('_', ' ')}: data", fontsize=8)
-        row[0].set(xlim=limits[0], ylim=limits[1])
-        for axis in row[len(families) + 1 :]:
+        places[0].scatter(*points.T, s=1, linewidths=0, color="0.2")
+        places[0].set_title(f"{name.replace('_', ' ')}: data", fontsize=8)
+        places[0].set(xlim=limits[0], ylim=limits[1])
+        for axis in places[len(rows) + 1 :]:
             axis.set_axis_off()
-        for axis, (family, density) in zip(row[1:], families.items()):
-            image = density.reshape(SIDE, SIDE).T
+        for axis, row in zip(places[1:], rows):
+            image = kept.densities[f"{name}, {row['family']}"].reshape(SIDE, SIDE).T
             brightest = np.quantile(image, 0.995)
             axis.imshow(image, origin="lower", extent=limits.ravel(), aspect="auto", cmap="magma", vmax=brightest)
-            axis.set_title(titles[name, family], fontsize=8)
-        for axis in row:
+            axis.set_title(f"{row['family']}\n{row['nats'][0] - (row['entropy'] or 0.0):.3f} nats", fontsize=8)
+        for axis in places:
             axis.set(xticks=[], yticks=[])
     save_picture(path, page.savefig)
+
+
+class Kept:
+    """What is through: rows of numbers in a file of JSON beside the picture, densities in one of numpy."""
+
+    def __init__(self, options: Arguments):
+        self._picture, self._settings = options.out, {key: getattr(options, key) for key in SETTINGS}
+        self.rows: list[dict] = []
+        self.densities: dict[str, np.ndarray] = {}
+        if self._numbers.exists():
+            record = json.loads(self._numbers.read_text())
+            held = {key: record.get(key) for key in SETTINGS}
+            if held != self._settings:
+                raise UserError(f"{self._numbers} is of {held}, not of {self._settings}: name another file (--out)")
+            self.rows = record["rows"]
+            with np.load(self._arrays) as arrays:
+                self.densities = dict(arrays)
+
+    @property
+    def _numbers(self) -> Path:
+        return self._picture.with_suffix(".json")
+
+    @property
+    def _arrays(self) -> Path:
+        return self._picture.with_suffix(".npz")
+
+    def row(self, density: str, family: str) -> dict | None:
+        return next((row for row in self.rows if (row["density"], row["family"]) == (density, family)), None)
+
+    def add(self, row: dict, density: np.ndarray) -> None:
+        self.rows.append(row)
+        self.densities[f"{row['density']}, {row['family']}"] = density.astype(np.float32)
+        self._picture.parent.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **self.densities)
+        write_atomically(self._arrays, buffer.getvalue())  # first: numbers without a density would be no row
+        write_atomically(self._numbers, json.dumps({**self._settings, "rows": self.rows}, indent=1) + "\n")
 
 
 def main(arguments: Sequence[str]) -> None:
     options = command_line.parse(
         lambda: tyro.cli(Arguments, args=arguments, prog="python -m experiments.bench.plane", description=__doc__)
     )
-    numbers, densities, titles = [], {}, {}
+    kept = Kept(options)
     print("| density | family | parameters | steps | nats, median of seeds | spread |\n" + "|---" * 6 + "|")
     for name in options.densities:
-        entropy = DATA[name].entropy or 0.0
         for family, make in COMPARED[name].items():
             if options.families and family not in options.families:
                 continue
-            results = list(map(partial(run, make, DATA[name], options), range(options.seeds)))
-            above = [result.nats - entropy for result in results]
-            middle = statistics.median(above)
-            densities.setdefault(name, {})[family] = results[0].density
-            titles[name, family] = f"{family}\n{above[0]:.3f} nats"
-            numbers.append(
-                {
+            if kept.row(name, family) is None:
+                results = list(map(partial(run, make, DATA[name], options), range(options.seeds)))
+                row = {
                     "density": name,
                     "family": family,
                     "parameters": results[0].parameters,
@@ -265,18 +228,18 @@ def main(arguments: Sequence[str]) -> None:
                     "nats": [result.nats for result in results],
                     "entropy": DATA[name].entropy,
                 }
-            )
-            steps = statistics.median(result.steps for result in results)
-            print(
-                f"| {name} | {family} | {results[0].parameters:,} | {steps:,.0f} | {middle:.3f} "
-                f"| {max(above) - min(above):.3f} |",
-                flush=True,
-            )
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    draw(options.out, densities, titles)
-    record = {"seconds": options.seconds, "learning_rate": options.learning_rate, "rows": numbers}
-    write_atomically(options.out.with_suffix(".json"), json.dumps(record, indent=1) + "\n")
-    print(f"plane: {len(numbers)} rows of {options.seeds} seeds; picture in {options.out}, numbers beside it")
+                kept.add(row, results[0].density)
+            print(line(kept.row(name, family)), flush=True)
+    draw(options.out, kept)
+    print(f"plane: {len(kept.rows)} rows of {options.seeds} seeds; picture in {options.out}, numbers beside it")
+
+
+def line(row: dict) -> str:
+    above, steps = [nats - (row["entropy"] or 0.0) for nats in row["nats"]], statistics.median(row["steps"])
+    return (
+        f"| {row['density']} | {row['family']} | {row['parameters']:,} | {steps:,.0f} "
+        f"| {statistics.median(above):.3f} | {max(above) - min(above):.3f} |"
+    )
 
 
 if __name__ == "__main__":
