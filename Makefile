@@ -77,6 +77,10 @@ bench: .venv-peers/installed
 	JAX_PLATFORMS=cpu .venv-peers/bin/python -m experiments.bench.profile
 	.venv-peers/bin/python -m experiments.bench.transformer
 	.venv-peers/bin/python -m experiments.bench.inversion
+	.venv-peers/bin/python -m experiments.bench.parts
+	.venv-peers/bin/python -m experiments.bench.tails
+	.venv-peers/bin/python -m experiments.bench.tables
+	taskset -c 0 .venv-peers/bin/python -m experiments.bench.plane
 	.venv-peers/bin/python -m experiments.bench.configs
 
 # The results, published beside measured, from experiments/results into the README.

@@ -46,7 +46,7 @@ def test_each_turn_runs_once_untimed_and_once_timed():
 
 
 BENCHES = (
-    "accelerator compilation contenders continuous depth fit image inversion normflows_glow plane posterior "
+    "accelerator compilation contenders continuous depth fit image inversion normflows_glow parts plane posterior "
     "precision real_nvp tables tails transformer vectors"
 )
 

@@ -220,6 +220,23 @@ def test_the_three_ways_back_agree(length, dtype):
             np.testing.assert_allclose(minus, -log_det, rtol=tolerance, atol=length * tolerance)
 
 
+@pytest.mark.parametrize("length", [4, 64, 256])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_ways_back_agree_entry_by_entry(length, dtype):
+    network = NestedTransformer(4, (8, 8), WIDTH, 2, HEAD)
+    with jax.enable_x64(dtype == "float64"):
+        x = jax.random.normal(jax.random.key(0), (2, length, 1), dtype)
+        start, _ = layer(StepByStep(), network).init(jax.random.key(1), x)
+        params = jax.tree.map(lambda leaf: leaf.astype(dtype), moved_from_start(jax.random.key(2), start, 0.1))
+        y, log_det, _ = jax.jit(layer(StepByStep(), network).forward)(params, (), x)
+        assert float(jnp.abs(y - x).max()) > 0.1
+        tolerance = 3e3 * float(jnp.finfo(dtype).eps)
+        for inversion in [StepByStep(), Rounds(block=16)] + ([WholePasses()] if length < 256 else []):
+            again, minus = jax.jit(layer(inversion, network).inverse)(params, (), y)
+            np.testing.assert_allclose(again, x, rtol=tolerance, atol=tolerance, err_msg=str(inversion))
+            np.testing.assert_allclose(minus, -log_det, rtol=tolerance, atol=length * tolerance)
+
+
 def test_rounds_with_a_tolerance_are_off_by_about_as_much_and_are_fewer():
     x = jax.random.normal(jax.random.key(0), (2, 32, CHANNELS))
     params = moved_from_start(jax.random.key(2), layer(Rounds()).init(jax.random.key(1), x)[0], 0.1)

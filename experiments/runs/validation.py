@@ -59,8 +59,8 @@ class Validation:
             host_state = unreplicate(train_state)
             if pod.is_first():
                 self._draw_samples(step, host_state)
-            training = {f"training_{data.unit}": nats / data.nats_per_unit}
-            self.log.write(step, "validation", **held_out, **training, training_seconds=seconds)
+            measured = {f"training_{data.unit}": nats / data.nats_per_unit} if config.training.measure_batches else {}
+            self.log.write(step, "validation", **held_out, **measured, training_seconds=seconds)
             self.checkpoints.save(step, host_state, position, held_out[data.unit])
         self.progress.evaluated(step, held_out)
         return train_state
