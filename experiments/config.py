@@ -27,7 +27,7 @@ RANGES = {
     "at least 0": (lambda value: 0 <= value < math.inf, "final_learning_rate scale_penalty weight_decay"),
     "at least 0 and below 2³¹": (lambda value: 0 <= value < 2**31, "steps warmup_steps measure_batches"),
     "at least 0 and below 2³²": (lambda value: 0 <= value < 2**32, "seed"),
-    "at least 0 and below 1": (lambda value: 0 <= value < 1, "average_decay unknown_labels"),
+    "at least 0 and below 1": (lambda value: 0 <= value < 1, "second_moment_decay average_decay unknown_labels"),
 }
 
 
@@ -63,6 +63,9 @@ class Training:
     checkerboard couplings."""
     weight_decay: float = 0.0
     """Decoupled weight decay (AdamW)."""
+    second_moment_decay: float = 0.999
+    """Adam's β₂: how long squares of gradients are remembered; 0.95 is usual for transformers, whose loss jumps
+    otherwise at high rates."""
     average_decay: float = 0.0
     """Decay of averages of the parameters (EMA), such as 0.999, which are evaluated and sampled from in their place;
     0 keeps none."""

@@ -19,7 +19,7 @@ from experiments import evaluate, sample, train
 from experiments.data.noise import Gaussian, Uniform
 from experiments.errors import UserError
 from experiments.runs import validation
-from experiments.runs.build import build_objective, train_state_like
+from experiments.runs.build import build_objective, build_optimizer, train_state_like
 from experiments.runs.checkpoints import Checkpoints
 from experiments.runs.config_file import read_config
 from experiments.runs.metrics import read_metrics
@@ -177,6 +177,22 @@ def test_noise_that_leaves_the_range_is_refused_where_a_logit_comes_first(name, 
     with pytest.raises(UserError, match=r"gives values outside of \[0, 1\], and .* begins with a logit"):
         train.train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_optimizer_is_what_numpy_says():
+    options = {"learning_rate": 0.1, "final_learning_rate": 0.1, "warmup_steps": 2, "gradient_clip": 2.0}
+    config = changed(config_of("digits"), training={**options, "weight_decay": 0.2, "second_moment_decay": 0.6})
+    optimizer, x = build_optimizer(config), np.array([1.0, -2.0])
+    params, first, second = jnp.asarray(x), np.zeros(2), np.zeros(2)
+    state = optimizer.init(params)
+    for step, gradient in enumerate([np.array([0.3, 0.4]), np.array([-3.0, 4.0]), np.array([1.0, 0.0])]):
+        updates, state = optimizer.update(jnp.asarray(gradient), state, params)
+        params = params + updates
+        gradient = gradient * min(1, 2 / np.linalg.norm(gradient))
+        first, second = 0.9 * first + 0.1 * gradient, 0.6 * second + 0.4 * gradient**2
+        direction = first / (1 - 0.9 ** (step + 1)) / (np.sqrt(second / (1 - 0.6 ** (step + 1))) + 1e-8)
+        x = x - 0.1 * min(1, step / 2) * (direction + 0.2 * x)
+    np.testing.assert_allclose(params, x, rtol=1e-5)
 
 
 def test_a_table_has_no_place_of_its_own(tmp_path, capsys):

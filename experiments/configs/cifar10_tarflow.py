@@ -24,6 +24,7 @@ CONFIG = Config(
         final_learning_rate=1e-6,
         warmup_steps=200,
         weight_decay=1e-4,
+        second_moment_decay=0.95,
         average_decay=0.999,
         measure_batches=0,
         eval_every=3900,

@@ -33,7 +33,7 @@ def build_objective(config: Config, axis_name: str | None = AXIS) -> Objective:
     if config.data.leaves_range and _begins_with_logit(flow.bijector):
         raise UserError(
             f"{config.name}: this noise gives values outside of [0, 1], and {type(config.model).__name__} begins with "
-            "a logit: choose another --noise, or a model that has none (--model glow, --model nice)"
+            "a logit: choose another --noise, or a model that has none (--model glow, --model jet, or --alpha None)"
         )
     return config.data.objective(flow, labels=config.classes > 0)
 
@@ -60,7 +60,7 @@ def build_optimizer(config: Config) -> optax.GradientTransformation:
     schedule = optax.join_schedules([warmup, cosine], [training.warmup_steps])
     return optax.chain(
         optax.clip_by_global_norm(training.gradient_clip),
-        optax.adamw(schedule, b1=0.9, b2=0.999, eps=1e-8, weight_decay=training.weight_decay),
+        optax.adamw(schedule, b1=0.9, b2=training.second_moment_decay, eps=1e-8, weight_decay=training.weight_decay),
     )
 
 
