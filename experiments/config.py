@@ -64,8 +64,7 @@ class Training:
     weight_decay: float = 0.0
     """Decoupled weight decay (AdamW)."""
     second_moment_decay: float = 0.999
-    """Adam's β₂: how long squares of gradients are remembered; 0.95 is usual for transformers, whose loss jumps
-    otherwise at high rates."""
+    """Adam's β₂: how long squares of gradients are remembered; TarFlow's and Jet's programs have 0.95."""
     average_decay: float = 0.0
     """Decay of averages of the parameters (EMA), such as 0.999, which are evaluated and sampled from in their place;
     0 keeps none."""

@@ -107,5 +107,7 @@ def test_families_of_the_plane_that_are_through_are_not_trained_again(tmp_path):
     assert again.row("torus", "Möbius maps") == row and again.row("torus", "circular splines") is None
     plane.draw(options.out, again)
     assert options.out.stat().st_size > 10_000 and "2.000" in plane.line(row)
+    options.out.with_suffix(".npz").unlink()
+    assert plane.Kept(options).row("torus", "Möbius maps") is None  # it could not be drawn
     with pytest.raises(UserError, match="name another file"):
         plane.Kept(dataclasses.replace(options, seeds=1))

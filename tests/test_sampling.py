@@ -90,8 +90,9 @@ def test_a_product_is_that_of_the_normals():
 
 @pytest.mark.parametrize("form", ["difference", "product"])
 @pytest.mark.parametrize("options", [{}, {"temperature": 1.5}, {"ramp": True}])
-def test_a_guided_flow_is_exact_and_goes_back_step_by_step(form, options):
-    flow = guided(TarFlow(2, 8, 3, 2, 4, classes=3).build((4, 4, 1)), 1.2, form=form, **options)
+@pytest.mark.parametrize("inside", [(), (6,)])
+def test_a_guided_flow_is_exact_and_goes_back_step_by_step(form, options, inside):
+    flow = guided(TarFlow(2, 8, 3, 2, 4, classes=3, inside=inside).build((4, 4, 1)), 1.2, form=form, **options)
     x = jax.random.uniform(jax.random.key(0), (3, 4, 4, 1))
     params, state = flow.init(jax.random.key(1), x, LABELS)
     density = flow.at(moved_from_start(jax.random.key(2), params, 0.07), state)

@@ -162,7 +162,7 @@ def draw(path: Path, kept: Kept) -> None:
         for axis in places[len(rows) + 1 :]:
             axis.set_axis_off()
         for axis, row in zip(places[1:], rows):
-            image = kept.densities[f"{name}, {row['family']}"].reshape(SIDE, SIDE).T
+            image = kept.density(row).reshape(SIDE, SIDE).T
             brightest = np.quantile(image, 0.995)
             axis.imshow(image, origin="lower", extent=limits.ravel(), aspect="auto", cmap="magma", vmax=brightest)
             axis.set_title(f"{row['family']}\n{row['nats'][0] - (row['entropy'] or 0.0):.3f} nats", fontsize=8)
@@ -183,9 +183,11 @@ class Kept:
             held = {key: record.get(key) for key in SETTINGS}
             if held != self._settings:
                 raise UserError(f"{self._numbers} is of {held}, not of {self._settings}: name another file (--out)")
-            self.rows = record["rows"]
-            with np.load(self._arrays) as arrays:
-                self.densities = dict(arrays)
+            if self._arrays.exists():
+                with np.load(self._arrays) as arrays:
+                    self.densities = dict(arrays)
+            # Numbers are committed, densities are not: what cannot be drawn is trained again.
+            self.rows = [row for row in record["rows"] if self._name(row) in self.densities]
 
     @property
     def _numbers(self) -> Path:
@@ -195,12 +197,18 @@ class Kept:
     def _arrays(self) -> Path:
         return self._picture.with_suffix(".npz")
 
+    def density(self, row: dict) -> np.ndarray:
+        return self.densities[self._name(row)]
+
+    def _name(self, row):
+        return f"{row['density']}, {row['family']}"
+
     def row(self, density: str, family: str) -> dict | None:
         return next((row for row in self.rows if (row["density"], row["family"]) == (density, family)), None)
 
     def add(self, row: dict, density: np.ndarray) -> None:
         self.rows.append(row)
-        self.densities[f"{row['density']}, {row['family']}"] = density.astype(np.float32)
+        self.densities[self._name(row)] = density.astype(np.float32)
         self._picture.parent.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **self.densities)

@@ -1,4 +1,4 @@
-"""CIFAR-10 with a TarFlow of 25.9 million parameters: for an accelerator, of which it takes about half an hour.
+"""CIFAR-10 with a TarFlow of 25.9 million parameters: for an accelerator; not trained here yet.
 
 Commands: python -m experiments.train cifar10_tarflow --data-dir DIR
           python -m experiments.within OUT --configs cifar10_tarflow --minutes 25 --data-dir DIR

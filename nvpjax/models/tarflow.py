@@ -73,7 +73,6 @@ class TarFlow(Model):
     alpha: float | None = None
     """α of the logit that pixels go through first, above 0, as in Real NVP, for images of which many pixels are black
     or white; None for 2x − 1, which is TarFlow's own. Vectors do without."""
-
     inside: tuple[int, ...] = ()
     """Widths of a masked network inside patches, which tells each entry what comes before it in its own patch too (see
     ``NestedTransformer``); () for TarFlow's own, whose entries of a patch are all told the same. Vectors do without."""
