@@ -32,8 +32,9 @@ class Guided:
     Params are the network's own, which is one that learned without labels too (``unknown_labels`` of the objective),
     or, where ``temperature`` is given, one of any kind: then θ_u is what it says with attention's logits divided by it.
 
-    Args: ``network``: a ``CausalTransformer`` or ``NestedTransformer``. ``weight``: w. ``form``: "difference" or "product". ``temperature``: see
-    above; without it the network has ``classes``. ``ramp``: position i has weight w·i/(positions − 1).
+    Args: ``network``: a ``CausalTransformer`` or ``NestedTransformer``. ``weight``: w. ``form``: "difference" or
+    "product". ``temperature``: see above; without it the network has ``classes``. ``ramp``: position i has weight
+    w·i/(positions − 1).
 
     Errors: ValueError for a weight below 0, another form, or a network without classes where no temperature is given.
 
