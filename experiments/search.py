@@ -7,7 +7,7 @@ that were interrupted go on. Those that are through, or diverged, are in FILE an
 is lost. Test images are not looked at: numbers are of the validation images, the last 5 % of the training images.
 
 What MINUTES are, in steps of a family, follows from the milliseconds that one took on one core of two that both train
-(JAX 0.12, networks in bfloat16): another machine, or other work beside, takes another time and comes out the same.
+(JAX 0.12): another machine, or other work beside, takes another time and comes out the same.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def config_of(family: Family, learning_rate: float, minutes: float) -> Config:
     training = Training(
         batch_size=family.batch_size,
         steps=steps,
-        precision="bfloat16",
+        precision=family.precision,
         learning_rate=learning_rate,
         final_learning_rate=learning_rate / 100,
         warmup_steps=min(200, steps // 10),
