@@ -80,6 +80,8 @@ def test_signal_leaves_a_checkpoint_and_the_run_goes_on_the_same(calm, config, t
     evaluations = [[line for line in read_metrics(path) if line["split"] == "validation"] for path in (run_dir, calm)]
     assert [line["bits_per_dim"] for line in evaluations[0]] == [line["bits_per_dim"] for line in evaluations[1]]
     assert all(line.get("examples_per_second", 1) > 0 for line in read_metrics(run_dir))
+    seconds = [line["training_seconds"] for line in read_metrics(run_dir)]
+    assert seconds == sorted(seconds), "those before the signal were forgotten"
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -96,12 +96,14 @@ def read_metrics(run_dir: Path) -> list[dict]:
     for number, line in enumerate(lines, 1):
         named = type(line.get("step")) is int and isinstance(line.get("split"), str)
         evaluated = all(type(line.get(name)) in (int, float) for name in WRITTEN)
-        if not named or (line["split"] == "validation" and not evaluated):
+        timed = type(line.get("training_seconds", 0.0)) in (int, float)
+        if not named or not timed or (line["split"] == "validation" and not evaluated):
             raise UserError(f"{path}, line {number}, is no line of metrics ({line}): restore the file, or move it away")
     return lines
 
 
 def training_seconds(run_dir: Path, step: int) -> float:
-    """The seconds of training up to ``step`` over all starts, from the evaluation there; 0 where there is none."""
-    evaluations = [line for line in read_metrics(run_dir) if line["split"] == "validation" and line["step"] == step]
-    return evaluations[-1]["training_seconds"] if evaluations else 0.0
+    """The seconds of training up to ``step`` over all starts, by the last line up to there that tells; 0 without."""
+    lines = [line for line in read_metrics(run_dir) if line["step"] <= step]
+    told = [line["training_seconds"] for line in lines if "training_seconds" in line]
+    return told[-1] if told else 0.0

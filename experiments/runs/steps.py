@@ -91,6 +91,7 @@ class Steps:
         if not is_first:  # it has compiled
             values["examples_per_second"] = self.progress.examples_per_second()
             values["waiting_for_data"] = self.progress.waiting_for_data()
+        values["training_seconds"] = self.progress.training_seconds()  # of runs that a signal ends, too
         self.log.write(step, "train", **{data.unit: score}, **values)
 
 
