@@ -80,12 +80,13 @@ class SumOfSquares:
         return x.reshape(y.shape).astype(y.dtype), -self._log_slope(coefficients, x).reshape(y.shape)
 
     def _parts(self, params, theta):
-        """Coefficients ``(degree + 1, polynomials, elements)`` and shifts, of all elements in one row."""
+        """Coefficients ``(polynomials, elements)`` of each power, and shifts, of all elements in one row."""
         numbers = by_parameter(theta.astype(log_det_dtype(theta)), self.parameters_per_element)
         numbers = numbers.reshape(len(numbers), -1)
         added = numbers[:-1].reshape(self.polynomials, self.degree + 1, -1)
         start = params["coefficients"].astype(numbers.dtype)[..., None]
-        return jnp.moveaxis(start + added, 1, 0), numbers[-1]
+        # taken apart once: each of the many slices of a sum of pairs would have a gradient as large as the whole
+        return tuple(jnp.moveaxis(start + added, 1, 0)), numbers[-1]
 
     def _integral(self, coefficients, x):
         """By Horner's rule, over the powers of the sum of squares."""

@@ -13,13 +13,20 @@ from nvpjax.nets.causal_transformer import CausalTransformer
 from nvpjax.nets.made import MADE
 from nvpjax.values import expect_at_least
 
+AS_THEY_ARE = 10.0
+"""The networks see entries up to this size as they are."""
+
 
 @dataclass(frozen=True)
 class NestedTransformer:
     """A conditioner of long sequences: a transformer says what comes before a patch, a MADE what comes before in it.
 
-        h = CausalTransformer(x in patches of ``patch`` entries),    of the patches before each
-        output of an entry = MADE(its patch, h of its patch),        of h and the entries before it in its patch
+        l = x where |x| ≤ 10, sign(x)·(10 + log(1 + |x| − 10)) beyond
+        h = CausalTransformer(l in patches of ``patch`` entries),    of the patches before each
+        output of an entry = MADE(l of its patch, h of its patch),   of h and the entries before it in its patch
+
+    Both networks grow with what they see: without l an entry far out, which a sample may well hold, would send the next
+    one further out, and so on until they overflow.
 
     As fine as a transformer over single entries, of which attention would cost patch² times as much. Step by step the
     transformer moves once a patch, the MADE once an entry.
@@ -91,7 +98,7 @@ class NestedTransformer:
     ) -> tuple[jax.Array, Any]:
         kept, told, begun = cache
         inside = position % self.patch
-        begun = begun.at[:, inside].set(entry[:, 0].astype(begun.dtype))
+        begun = begun.at[:, inside].set(_seen(entry[:, 0]).astype(begun.dtype))
 
         def next_patch(kept):
             place = position // self.patch
@@ -113,4 +120,9 @@ class NestedTransformer:
                 f"NestedTransformer: expected x of shape (batch, positions, 1), positions divisible by {self.patch}, "
                 f"got {x.shape}. Put Reshape before it."
             )
-        return x.reshape(len(x), -1, self.patch)
+        return _seen(x).reshape(len(x), -1, self.patch)
+
+
+def _seen(x):
+    beyond = jnp.log1p(jnp.maximum(jnp.abs(x) - AS_THEY_ARE, 0))
+    return jnp.clip(x, -AS_THEY_ARE, AS_THEY_ARE) + jnp.sign(x) * beyond
