@@ -157,7 +157,7 @@ def _rate(result: dict) -> float:
 
 def draw(results: list[dict], path: Path) -> None:
     """Bits/dim against minutes and against operations, a colour a family."""
-    page, (by_time, by_work) = figure(1, 2, size=(10, 4), sharey=True)
+    page, (by_time, by_work) = figure(1, 2, size=(10, 5), sharey=True)
     results = _best_first(results)
     families = list(dict.fromkeys(result["family"] for result in results))
     for result in results:
@@ -174,7 +174,8 @@ def draw(results: list[dict], path: Path) -> None:
         by_time.plot(minutes, scores, **style)
         by_work.semilogx([step * result["operations_a_step"] for step in steps], scores, **style)
     lowest = min(min(point[2] for point in result["curve"]) for result in results)
-    by_time.set(xlabel="minutes on one core", ylabel="bits/dim, validation", ylim=(lowest - 0.1, lowest + 0.8))
+    top = max(lowest + 0.8, results[-1]["curve"][-1][2] + 0.3)  # the last one's end, too
+    by_time.set(xlabel="minutes on one core", ylabel="bits/dim, validation", ylim=(lowest - 0.1, top))
     by_work.set(xlabel="operations (the compiler's count)")
     by_time.legend(frameon=False)
     save_picture(path, page.savefig)
