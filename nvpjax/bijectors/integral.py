@@ -29,7 +29,7 @@ class MonotoneIntegral:
     integral itself the error falls with the fourth power of the knots.
 
     (h, b) come from the coupling's network, ``embedding`` numbers and one, for each element; the inner network is
-    shared by all elements and learned. It is asked three times a knot in either direction.
+    shared by all elements and learned. It is asked three times a knot in either direction, on x's side of 0 alone.
 
     Args: ``network``: a conditioner on vectors, smooth: ``MLP((32, 32), jax.nn.silu)``. ``embedding``. ``knots``:
     between 0 and limit, and as many below 0. ``limit``: half the width of what is bent, so bring data to about unit
@@ -75,25 +75,26 @@ class MonotoneIntegral:
     def forward(self, params: PyTree, theta: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         told, shift = self._parts(theta)
         wide = x.astype(shift.dtype).ravel()
-        values, slopes = self._at_knots(params, told)
-        inside = jnp.clip(wide, -self.limit, self.limit)
-        number = jnp.floor((jax.lax.stop_gradient(inside) + self.limit) / self._width)
+        side, distance = _side(wide)
+        values, slopes = self._at_knots(params, told, side)
+        inside = jnp.minimum(distance, self.limit)
+        number = jnp.floor(jax.lax.stop_gradient(inside) / self._width)
         value, log_slope = spline_forward(self._bin(values, slopes, number), inside)
-        y = value + jnp.exp(log_slope) * (wide - inside) + shift
+        y = side * (value + jnp.exp(log_slope) * (distance - inside)) + shift
         return y.reshape(x.shape).astype(x.dtype), log_slope.reshape(x.shape)
 
     def inverse(self, params: PyTree, theta: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
         told, shift = self._parts(theta)
         wide = y.astype(shift.dtype).ravel() - shift
-        values, slopes = self._at_knots(params, told)
-        inside = jnp.clip(wide, values[0], values[-1])
+        side, distance = _side(wide)
+        values, slopes = self._at_knots(params, told, side)
+        inside = jnp.minimum(distance, values[-1])
         number = jnp.sum(jax.lax.stop_gradient(inside) >= values[1:], axis=0)
         root, log_slope = spline_inverse(self._bin(values, slopes, number), inside)
-        # Beyond the ends, the end's own slope: that of a root an epsilon beside it may be another.
-        below, above = wide <= values[0], wide >= values[-1]
-        root = jnp.where(below, -self.limit, jnp.where(above, self.limit, root))
-        log_slope = jnp.where(below, -jnp.log(slopes[0]), jnp.where(above, -jnp.log(slopes[-1]), log_slope))
-        x = root + (wide - inside) * jnp.exp(log_slope)
+        # Beyond the end, the end's own slope: that of a root an epsilon beside it may be another.
+        beyond = distance >= values[-1]
+        root, log_slope = jnp.where(beyond, self.limit, root), jnp.where(beyond, -jnp.log(slopes[-1]), log_slope)
+        x = side * (root + (distance - inside) * jnp.exp(log_slope))
         return x.reshape(y.shape).astype(y.dtype), log_slope.reshape(y.shape)
 
     def _parts(self, theta):
@@ -106,31 +107,27 @@ class MonotoneIntegral:
     def _width(self) -> float:
         return self.limit / self.knots
 
-    def _at_knots(self, params, told):
-        """The integral and its slope at all knots, ``(2·knots + 1, elements)``."""
-        knots = np.linspace(-self.limit, self.limit, 2 * self.knots + 1)
+    def _at_knots(self, params, told, side):
+        """The integral from 0 to each knot on an element's own side of it, and the slope, ``(knots + 1, elements)``."""
+        knots = np.linspace(0, self.limit, self.knots + 1)
         nodes, weights = np.polynomial.legendre.leggauss(2)
         between = knots[:-1, None] + (1 + nodes) / 2 * self._width
-        slopes = self._slopes(params, told, np.concatenate([knots, between.ravel()]))
+        slopes = self._slopes(params, told, side, np.concatenate([knots, between.ravel()]))
         at_knots, at_nodes = slopes[: len(knots)], slopes[len(knots) :].reshape(-1, len(nodes), len(told))
         rises = self._width / 2 * jnp.tensordot(at_nodes, jnp.asarray(weights, at_nodes.dtype), (1, 0))
-        left, right = rises[: self.knots], rises[self.knots :]
-        zero = jnp.zeros_like(rises[:1])
-        # From 0 outwards, so that small values near 0 are not differences of large ones.
-        values = jnp.concatenate([-jnp.cumsum(left[::-1], axis=0)[::-1], zero, jnp.cumsum(right, axis=0)])
-        return values, at_knots
+        return jnp.concatenate([jnp.zeros_like(rises[:1]), jnp.cumsum(rises, axis=0)]), at_knots
 
-    def _slopes(self, params, told, places):
-        u = jnp.repeat(jnp.asarray(places, told.dtype), len(told))[:, None]
-        rows = jnp.concatenate([u, jnp.tile(told, (len(places), 1))], axis=1)
+    def _slopes(self, params, told, side, distances):
+        u = (jnp.asarray(distances, told.dtype)[:, None] * side).reshape(-1, 1)
+        rows = jnp.concatenate([u, jnp.tile(told, (len(distances), 1))], axis=1)
         numbers, _ = self.network.apply(params, self._made()[1], rows, outputs=1)
         shift = math.log(math.expm1(1 - self.minimum))  # slope 1 where the network says 0
-        return self.minimum + jax.nn.softplus(numbers.astype(told.dtype).reshape(len(places), -1) + shift)
+        return self.minimum + jax.nn.softplus(numbers.astype(told.dtype).reshape(len(distances), -1) + shift)
 
     def _bin(self, values, slopes, number):
         """The bin of this number of each element, from its values and slopes at all knots."""
-        bins = np.arange(2 * self.knots)[:, None]
-        number = jnp.clip(number, 0, 2 * self.knots - 1).astype(values.dtype)
+        bins = np.arange(self.knots)[:, None]
+        number = jnp.clip(number, 0, self.knots - 1).astype(values.dtype)
         here = bins == number
 
         def chosen(rows):
@@ -138,7 +135,7 @@ class MonotoneIntegral:
 
         bottom = chosen(values[:-1])
         width = jnp.full_like(bottom, self._width)
-        left, inside = number * self._width - self.limit, jnp.ones_like(bottom, bool)
+        left, inside = number * self._width, jnp.ones_like(bottom, bool)
         return Bin(
             left, bottom, width, chosen(jnp.diff(values, axis=0)), chosen(slopes[:-1]), chosen(slopes[1:]), inside
         )
@@ -147,3 +144,9 @@ class MonotoneIntegral:
         """The network's params and state; without a key their shapes."""
         init = partial(self.network.init, x=jnp.zeros((1, 1 + self.embedding)), outputs=1)
         return jax.eval_shape(init, jax.random.key(0)) if key is None else init(key)
+
+
+def _side(x):
+    """Of 0, −1 or 1, and how far from it."""
+    side = jnp.where(jax.lax.stop_gradient(x) < 0, -1, 1).astype(x.dtype)
+    return side, side * x
