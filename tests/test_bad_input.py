@@ -719,6 +719,11 @@ COMMANDS = {
         {"config.json": SAVED, "metrics.jsonl": '{"step": 1}\n'},
         ["line 1", "metrics"],
     ),
+    "seconds of a step that are a word": (
+        (curves, RUN),
+        {"config.json": SAVED, "metrics.jsonl": '{"step": 1, "split": "train", "training_seconds": "long"}\n'},
+        ["line 1", "metrics"],
+    ),
     "no samples": ((sample, RUN, "--num", "0"), {"config.json": SAVED}, ["--num >= 1"]),
     "temperature below 0": ((sample, RUN, "--temperature", "-1"), {"config.json": SAVED}, ["--temperature >= 0"]),
     "samples of a label that there is not": (

@@ -127,7 +127,7 @@ class MonotoneIntegral:
     def _bin(self, values, slopes, number):
         """The bin of this number of each element, from its values and slopes at all knots."""
         bins = np.arange(self.knots)[:, None]
-        number = jnp.clip(number, 0, self.knots - 1).astype(values.dtype)
+        number = jnp.minimum(number, self.knots - 1).astype(values.dtype)
         here = bins == number
 
         def chosen(rows):

@@ -15,7 +15,7 @@ class Family:
     model: Model
     milliseconds: float
     """Of a step on one core of two (AMD EPYC: AVX-512 with products of bfloat16, no AMX) while the other has a step of
-    another family; JAX 0.12, medians of 20."""
+    another family; JAX 0.12, medians of 20; of the transformers means of some hundred steps in training."""
     batch_size: int = 32
     precision: str = "bfloat16"
     """Of the networks."""
